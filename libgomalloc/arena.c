@@ -1,0 +1,174 @@
+/* See arena.h. Layout of one reservation, low to high: bitmaps and summaries of the page index
+ * (ready from the start, touched as the heap grows), page table, slot states, heap. */
+#include "libgomalloc/arena.h"
+
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/meta.h"
+#include "libgomalloc/os/os.h"
+
+struct gm_space gm_space;
+
+/* The size asked for first; halved until it can be had. 256 GiB is ten times what the machines at
+ * hand have, costs one line in /proc/self/maps, and its tables are 16.3 GiB of equally unbacked
+ * address space. Large memories get four times what they have, up to 1 TiB. */
+enum { MIN_PRIMARY_MIB = 2 };
+#define PRIMARY_DEFAULT ((size_t)256 << 30)
+#define PRIMARY_MAX     ((size_t)1 << 40)
+
+/* The sparse map: two levels over 48 bits of address. Written under the heap lock, read anywhere. */
+enum { ROOT_BITS = 11, LEAF_BITS = 11 };
+static struct gm_arena **sparse_root[1 << ROOT_BITS];
+struct gm_arena *gm_sparse_arenas;      /* list; added to under the heap lock */
+
+struct layout {
+    size_t index, pages, state, total; /* bytes before the heap: sizes of the tables, and their sum */
+};
+
+static struct layout layout_of(size_t heap, size_t os_page) {
+    size_t chunks = gm_align_up(heap, GM_CHUNK_SIZE) / GM_CHUNK_SIZE;
+    struct layout l;
+    l.index = gm_align_up(chunks * sizeof(struct gm_pagebits) + gm_pageindex_bytes(chunks), os_page);
+    l.pages = gm_align_up((heap >> GM_PAGE_SHIFT) * sizeof(uint64_t), os_page);
+    l.state = gm_align_up(heap >> GM_STATE_SHIFT, os_page);
+    l.total = l.index + l.pages + l.state;
+    return l;
+}
+
+/* Reserves an arena for `heap` bytes, heap start aligned to 64 MiB (2 MiB for tiny ones). */
+static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
+    size_t os_page = gm_os_page_size();
+    struct layout l = layout_of(heap, os_page);
+    size_t before = gm_align_up(l.total, align);
+    char *p = gm_os_reserve(NULL, before + heap, align);
+    if (!p) return false;
+    char *tables = p + (before - l.total);
+    if (tables > p) gm_os_unmap(p, (size_t)(tables - p));
+    if (!gm_os_commit(tables, l.index)) {
+        gm_os_unmap(tables, l.total + heap);
+        return false;
+    }
+    size_t chunks = gm_align_up(heap, GM_CHUNK_SIZE) / GM_CHUNK_SIZE;
+    a->base = (uintptr_t)p + before;
+    a->size = heap;
+    a->committed = 0;
+    a->pages = (uint64_t *)(tables + l.index);
+    a->state = (uint8_t *)tables + l.index + l.pages;
+    gm_pageindex_init(&a->index, chunks, (struct gm_pagebits *)tables,
+                      tables + chunks * sizeof(struct gm_pagebits));
+    return true;
+}
+
+bool gm_arena_init(void) {
+    struct gm_arena *a = &gm_space.primary;
+    size_t want = PRIMARY_DEFAULT, memory = gm_os_physical_memory();
+    while (want < PRIMARY_MAX && want / 4 < memory) want *= 2;
+    size_t left = gm_os_address_space_left();
+    if (left != SIZE_MAX) {
+        /* Half of what the limit leaves: the program's own mappings, stacks and libraries need the
+         * rest, and what the heap needs beyond it can still come as further arenas. */
+        want = gm_min(want, gm_align_down(left / 2, GM_CHUNK_SIZE));
+    }
+    for (; want >= (size_t)MIN_PRIMARY_MIB << 20; want = gm_align_down(want / 2, GM_CHUNK_SIZE)) {
+        if (!reserve(a, want, want >= GM_ARENA_SIZE ? GM_ARENA_SIZE : GM_CHUNK_SIZE)) continue;
+        gm_space.base16 = a->base >> GM_STATE_SHIFT;
+        gm_space.state = a->state;
+        gm_space.state_bias = (uint8_t *)((uintptr_t)a->state - gm_space.base16);
+        return true;
+    }
+    return false;
+}
+
+static struct gm_arena **sparse_slot(uintptr_t p, bool make) {
+    uintptr_t n = p >> GM_ARENA_SHIFT;
+    if (n >> (ROOT_BITS + LEAF_BITS)) return NULL;
+    struct gm_arena ***leaf = &sparse_root[n >> LEAF_BITS];
+    /* acquire: pairs with the release below, so the leaf's zeroed contents are seen. */
+    struct gm_arena **l = gm_load_acquire(leaf);
+    if (!l && make) {
+        l = gm_meta_alloc(sizeof(*l) << LEAF_BITS, GM_CACHE_LINE);
+        if (l) gm_store_release(leaf, l);
+    }
+    return l ? &l[n & ((1u << LEAF_BITS) - 1)] : NULL;
+}
+
+struct gm_arena *gm_arena_of_sparse(uintptr_t p) {
+    struct gm_arena **slot = sparse_slot(p, false);
+    /* acquire: pairs with the release in publish(): the arena's fields are seen. */
+    struct gm_arena *a = slot ? gm_load_acquire(slot) : NULL;
+    return a && p - a->base < gm_load_acquire(&a->committed) ? a : NULL;
+}
+
+struct gm_arena *gm_arena_of(const void *p) {
+    struct gm_arena *a = &gm_space.primary;
+    uintptr_t offset = (uintptr_t)p - a->base;
+    /* acquire: pairs with the release in gm_arena_commit: tables are ready below `committed`. */
+    if (offset < gm_load_acquire(&a->committed)) return a;
+    return gm_arena_of_sparse((uintptr_t)p);
+}
+
+static bool publish(struct gm_arena *a) {
+    for (size_t o = 0; o < a->size; o += GM_ARENA_SIZE)
+        if (!sparse_slot(a->base + o, true)) return false;
+    for (size_t o = 0; o < a->size; o += GM_ARENA_SIZE)
+        gm_store_release(sparse_slot(a->base + o, true), a);
+    a->next = gm_sparse_arenas;
+    gm_store_release(&gm_sparse_arenas, a); /* pairs with the acquire of gm_arena_next */
+    return true;
+}
+
+struct gm_arena *gm_arena_new(size_t bytes) {
+    size_t size = gm_align_up(bytes, GM_ARENA_SIZE);
+    if (size < bytes) return NULL;
+    static struct gm_arena *spare; /* the record of a try that failed: used by the next one */
+    struct gm_arena *a = spare ? spare : gm_meta_alloc(sizeof *a, GM_CACHE_LINE);
+    spare = a;
+    if (!a || !reserve(a, size, GM_ARENA_SIZE)) return NULL;
+    if (!publish(a)) {
+        gm_os_unmap((void *)a->base, a->size);
+        return NULL;
+    }
+    spare = NULL;
+    return a;
+}
+
+/* Makes [from, to) of a table ready; both in bytes of the table, rounded out to pages. */
+static bool commit_table(void *table, size_t from, size_t to) {
+    size_t page = gm_os_page_size();
+    from = gm_align_up(from, page);
+    to = gm_align_up(to, page);
+    return to <= from || gm_os_commit((char *)table + from, to - from);
+}
+
+bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
+    size_t old = a->committed, new = old + bytes;
+    if (new > a->size || new < old) return false;
+    if (!commit_table(a->state, old >> GM_STATE_SHIFT, new >> GM_STATE_SHIFT)) return false;
+    if (!commit_table(a->pages, (old >> GM_PAGE_SHIFT) * 8, (new >> GM_PAGE_SHIFT) * 8)) return false;
+    if (!gm_os_commit((void *)(a->base + old), bytes)) return false;
+    gm_os_name((void *)a->base, new, "gomalloc heap");
+    /* release: pairs with the acquire in gm_arena_of. The fast path of free() reads limit16 without
+     * one: the pointer it was given was handed out after this store, by a thread that had seen it,
+     * and came to it by some synchronisation of the program's own. A wild pointer that slips past
+     * an old limit merely takes the slow path. */
+    gm_store_release(&a->committed, new);
+    if (a == &gm_space.primary) gm_store_release(&gm_space.limit16, new >> GM_STATE_SHIFT);
+    gm_pageindex_grow(&a->index, old >> GM_PAGE_SHIFT, bytes >> GM_PAGE_SHIFT);
+    return true;
+}
+
+void gm_arena_shrink(struct gm_arena *a, size_t keep) {
+    size_t page = gm_os_page_size();
+    keep = gm_align_up(gm_max(keep, a->committed), GM_CHUNK_SIZE);
+    if (a->size == 0 || keep >= a->size) return;
+    size_t state_from = gm_align_up(keep >> GM_STATE_SHIFT, page), state_to = gm_align_up(a->size >> GM_STATE_SHIFT, page);
+    size_t pages_from = gm_align_up((keep >> GM_PAGE_SHIFT) * 8, page), pages_to = gm_align_up((a->size >> GM_PAGE_SHIFT) * 8, page);
+    gm_os_unmap((void *)(a->base + keep), a->size - keep);
+    if (state_to > state_from) gm_os_unmap(a->state + state_from, state_to - state_from);
+    if (pages_to > pages_from) gm_os_unmap((char *)a->pages + pages_from, pages_to - pages_from);
+    a->size = keep;
+}
+
+size_t gm_arena_table_bytes(const struct gm_arena *a) {
+    size_t c = a->committed;
+    return (c >> GM_STATE_SHIFT) + (c >> GM_PAGE_SHIFT) * 8 + (c >> GM_CHUNK_SHIFT) * sizeof(struct gm_pagebits);
+}

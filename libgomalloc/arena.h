@@ -1,0 +1,88 @@
+/* Address space: where the heap lies, and the way from an address to what is known of it.
+ *
+ * The primary arena is one reservation of (usually) 256 GiB. Beside its heap range lie two tables
+ * over the whole range: the page table, 8 bytes per 8 KiB page, and the slot states, one byte per 16
+ * bytes of heap. Only what the heap has grown to is readable; `limit16` says how far that is.
+ *
+ * A slot's state byte stands at its first 16 bytes: 0 while it is free (or is no start of a slot
+ * at all), else its size class and the colour with which it was born. free() therefore needs no
+ * page lookup: one load gives class, double free and interior pointer at once (malloc.c, essay).
+ *
+ * When the reservation is exhausted or cannot be had (RLIMIT_AS), further arenas of 64 MiB or more
+ * come from anywhere; a sparse map, indexed by address / 64 MiB, finds them. They are served by the
+ * slow paths only: correct, not fast. */
+#ifndef GM_ARENA_H
+#define GM_ARENA_H
+
+#include "libgomalloc/base/atomic.h"
+#include "libgomalloc/pageindex.h"
+
+#define GM_ARENA_SHIFT 26
+#define GM_ARENA_SIZE ((size_t)1 << GM_ARENA_SHIFT)
+#define GM_STATE_SHIFT 4             /* one state byte per 16 bytes */
+
+#define GM_STATE_CLASS  0x7f         /* of a state byte: size class, 0 = free */
+#define GM_STATE_COLOUR 0x80
+
+struct gm_span;
+
+struct gm_arena {
+    uintptr_t base;                  /* aligned to 64 MiB */
+    size_t size;                     /* reserved */
+    size_t committed;                /* ready memory from base on; grows under the heap lock */
+    uint8_t *state;                  /* of base; readable for `committed` bytes of heap */
+    uint64_t *pages;                 /* of base; likewise */
+    struct gm_pageindex index;       /* guarded by the heap lock */
+    struct gm_arena *next;           /* list of all but the primary */
+};
+
+/* What the fast paths read, in one cache line; written under the heap lock when the heap grows. */
+struct gm_space {
+    uintptr_t base16;                /* base >> 4 */
+    uintptr_t limit16;               /* committed >> 4: 0 until the heap exists */
+    uint8_t *state;                  /* state byte of base */
+    uint8_t *state_bias;             /* state - base16: state_bias[p >> 4] */
+    struct gm_arena primary;
+} GM_ALIGNED(64);
+extern GM_HIDDEN struct gm_space gm_space;
+
+/* Page table entry: the span's record (64-aligned), which page of a small span this is (bits 0-5),
+ * and its class (bits 56-63; 0: large). Written with release under the heap lock, read anywhere.
+ * A large span has entries for the pages up to the end of its first chunk and for the first page
+ * of every further chunk, no others: a 1 GiB object costs 768 entries, not 131072. */
+#define GM_ENTRY_FREED 1u            /* a large object started here and was freed */
+GM_INLINE uint64_t gm_entry_make(struct gm_span *s, unsigned page, unsigned cls) {
+    return (uint64_t)(uintptr_t)s | page | (uint64_t)cls << 56;
+}
+GM_INLINE struct gm_span *gm_entry_span(uint64_t e) { return (struct gm_span *)(uintptr_t)(e & 0x0000ffffffffffc0u); }
+GM_INLINE unsigned gm_entry_page(uint64_t e) { return e & 63; }
+GM_INLINE unsigned gm_entry_class(uint64_t e) { return (unsigned)(e >> 56); }
+
+/* Reserves the primary arena. False if not even a small one can be had (then only others exist). */
+bool gm_arena_init(void);
+/* The arena whose committed part holds p, or NULL. Any address; touches no unknown memory. */
+struct gm_arena *gm_arena_of(const void *p);
+/* The same for an address that is not in the primary. */
+struct gm_arena *gm_arena_of_sparse(uintptr_t p);
+/* More ready memory at the end of the committed part (heap lock). `bytes`: multiple of 64 KiB. */
+bool gm_arena_commit(struct gm_arena *a, size_t bytes);
+/* A further arena with room for `bytes` (heap lock); NULL if none can be had. */
+struct gm_arena *gm_arena_new(size_t bytes);
+/* Gives back reserved but uncommitted address space beyond `keep` bytes (heap lock). */
+void gm_arena_shrink(struct gm_arena *a, size_t keep);
+/* Bytes of tables (states, page entries, bitmaps) in use, estimated from what is committed. */
+size_t gm_arena_table_bytes(const struct gm_arena *a);
+
+/* Walks all arenas: gm_arena_next(NULL) is the primary. */
+extern GM_HIDDEN struct gm_arena *gm_sparse_arenas;
+GM_INLINE struct gm_arena *gm_arena_next(struct gm_arena *a) {
+    if (!a) return &gm_space.primary;
+    return a == &gm_space.primary ? gm_load_acquire(&gm_sparse_arenas) : a->next;
+}
+
+GM_INLINE size_t gm_arena_page_of(const struct gm_arena *a, uintptr_t p) { return (p - a->base) >> GM_PAGE_SHIFT; }
+GM_INLINE uint8_t *gm_arena_state_of(const struct gm_arena *a, uintptr_t p) {
+    return a->state + ((p - a->base) >> GM_STATE_SHIFT);
+}
+
+#endif

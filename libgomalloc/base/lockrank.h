@@ -1,0 +1,17 @@
+/* The one list of all locks of all folders, lowest first: a thread takes locks only upwards.
+ * Locks of one rank are ordered by their index. Debug builds check it at run time (lock.c);
+ * fork takes all of them in this order (init.c). */
+#ifndef GM_BASE_LOCKRANK_H
+#define GM_BASE_LOCKRANK_H
+
+enum gm_lockrank {
+    GM_RANK_INIT = 1,  /* first call into the library: reservation, tables */
+    GM_RANK_THREADS,   /* list of all thread caches (cache.c) */
+    GM_RANK_TINY,      /* blocks of tiny objects (tiny.c) */
+    GM_RANK_CENTRAL,   /* one per size class, index = class: lists of spans with room (central.c) */
+    GM_RANK_HEAP,      /* page index, span records, growth (heap.c) */
+    GM_RANK_META,      /* memory for the library's own records (meta.c) */
+    GM_RANK_COUNT
+};
+
+#endif

@@ -1,0 +1,361 @@
+/* See cache.h; malloc.c for the overview.
+ *
+ * Refill: a batch from transfer.h if there is one, else slots from the current span; both without a
+ * lock. Overflow: the older half leaves as a batch through transfer.h, or to central when that is full.
+ *
+ * Fork: the child finds the caches of threads that no longer exist. Taking one over, it trusts a
+ * slot only if its state byte says "free": a thread may have been stopped between any two stores of
+ * the fast paths, whose order is such that a slot is then at worst lost, or in the array although
+ * allocated (the pop not yet stored), never the other way round. A cache whose owner was inside a
+ * slow path is dropped as it is: its slots are lost to the child, no more. */
+#include "libgomalloc/cache.h"
+
+#include <string.h>
+
+#include "libgomalloc/arena.h"
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/base/lock.h"
+#include "libgomalloc/central.h"
+#include "libgomalloc/meta.h"
+#include "libgomalloc/os/os.h"
+#include "libgomalloc/transfer.h"
+
+enum { FIRST_WORDS = 4, MAX_WORDS = 128, MAX_CACHED_BYTES = 16 * 1024, EXIT_ROUNDS = 4 };
+
+/* An empty array that is full as well: NULL is what a pop finds. */
+static void *nothing[1];
+struct gm_cache gm_no_cache = {
+    .top = { [0 ... GM_BINS - 1] = nothing },
+    .limit = { [0 ... GM_BINS - 1] = nothing },
+};
+
+GM_TLS struct gm_cache *gm_tc = &gm_no_cache;
+static GM_TLS bool ending; /* this thread's exit handler has run for the last time */
+bool gm_always_slow;
+void (*gm_cache_close_tiny)(struct gm_cache *c);
+
+static struct gm_lock threads_lock = GM_LOCK_INIT(GM_RANK_THREADS);
+static struct gm_list all = { &all, &all };         /* caches of living threads (threads lock) */
+static struct gm_list orphans = { &orphans, &orphans }; /* of threads that a fork left behind */
+static bool have_orphans;
+static unsigned living;
+static struct { uint64_t mallocs, requested; } dead[GM_CLASSES]; /* of ended threads (threads lock) */
+static struct { uint64_t mallocs, requested; } direct[GM_CLASSES]; /* without a cache (atomic) */
+
+static struct gm_fix caches = GM_FIX_INIT(GM_CACHE_BYTES, GM_CACHE_BYTES);
+/* Arrays of 8, 16, 32, 64, 128 words. */
+enum { ARRAY_KINDS = 5 };
+static struct gm_fix arrays[ARRAY_KINDS] = {
+    GM_FIX_INIT(64, 64), GM_FIX_INIT(128, 64), GM_FIX_INIT(256, 64), GM_FIX_INIT(512, 64), GM_FIX_INIT(1024, 64),
+};
+static struct gm_fix *arrays_of(unsigned words) { return &arrays[gm_high_bit(words) - 3]; }
+
+static unsigned exit_key;
+static bool exit_key_made;
+
+/* ---- a cache's life */
+
+/* Words of a class's largest array: a power of two. */
+static size_t max_words(unsigned cls) {
+    size_t words = MAX_CACHED_BYTES / gm_class_size[cls] + 1; /* one more for the NULL */
+    return words <= FIRST_WORDS ? FIRST_WORDS : gm_min(1u << gm_high_bit(words), MAX_WORDS);
+}
+
+static void reset(struct gm_cache *c) {
+    memset(c, 0, sizeof *c);
+    for (unsigned b = 0; b < GM_BINS; b++) c->top[b] = c->limit[b] = nothing;
+}
+
+static struct gm_cache *attach(void) {
+    struct gm_cache *c = gm_fix_get(&caches);
+    if (!c) return NULL;
+    reset(c);
+    c->tid = gm_os_gettid();
+    gm_lock(&threads_lock);
+    gm_list_push(&all, &c->link);
+    living++;
+    gm_unlock(&threads_lock);
+    gm_tc = c;
+    return c;
+}
+
+/* Arms the exit handler. Setting a key may allocate (a second-level table in the C library): by now
+ * gm_tc is set, so that comes back to an ordinary cache. */
+static void arm(struct gm_cache *c) {
+    c->keyed = 1;
+    gm_os_thread_key_set(exit_key, c);
+}
+
+struct gm_cache *gm_cache_get(void) {
+    struct gm_cache *c = gm_tc;
+    if (GM_UNLIKELY(have_orphans)) gm_cache_adopt_orphan();
+    if (c == &gm_no_cache) {
+        if (ending || gm_load_relaxed(&gm_always_slow)) return NULL;
+        c = attach();
+        if (!c) return NULL;
+    }
+    if (GM_UNLIKELY(!c->keyed) && gm_load_acquire(&exit_key_made)) arm(c);
+    return c;
+}
+
+static void add_to_dead(struct gm_cache *c) {
+    for (unsigned cls = 0; cls < GM_CLASSES; cls++) {
+        dead[cls].mallocs += c->mallocs[cls];
+        dead[cls].requested += c->requested[cls];
+    }
+}
+
+static void free_array(struct gm_cache *c, unsigned bin) {
+    struct gm_bin_cold *cold = &c->cold[bin];
+    if (cold->capacity && !cold->inside) gm_fix_put(arrays_of(cold->capacity + 1u), c->limit[bin] - cold->capacity);
+    c->top[bin] = c->limit[bin] = nothing;
+    cold->capacity = 0;
+}
+
+static void discard(struct gm_cache *c) {
+    for (unsigned b = 1; b < GM_BINS; b++) free_array(c, b);
+    gm_lock(&threads_lock);
+    add_to_dead(c);
+    gm_list_remove(&c->link);
+    living--;
+    gm_unlock(&threads_lock);
+    gm_fix_put(&caches, c);
+}
+
+/* The C library runs exit handlers in up to four rounds and other handlers still allocate and free in
+ * each: stay until the last. What comes after it goes straight to the central lists. */
+static void at_thread_exit(void *value) {
+    struct gm_cache *c = value;
+    if (c != gm_tc) return; /* not this thread's (a child of a fork in a strange state): leave it */
+    if (++c->exit_rounds < EXIT_ROUNDS) {
+        gm_os_thread_key_set(exit_key, c);
+        return;
+    }
+    gm_cache_flush(c);
+    ending = true;
+    gm_tc = &gm_no_cache;
+    discard(c);
+}
+
+void gm_cache_arm_exit_handler(void) {
+    if (exit_key_made || !gm_os_thread_key(at_thread_exit, &exit_key)) return;
+    gm_store_release(&exit_key_made, true); /* pairs with the acquire in gm_cache_get */
+}
+
+void gm_cache_disable(void) {
+    gm_store_relaxed(&gm_always_slow, true);
+    struct gm_cache *c = gm_tc;
+    if (c == &gm_no_cache) return;
+    gm_cache_flush(c);
+    gm_tc = &gm_no_cache;
+    if (!c->keyed) discard(c); /* else its exit handler would find it gone */
+}
+
+/* ---- arrays */
+
+/* The array's first entry. */
+static void **first_of(const struct gm_cache *c, unsigned bin) {
+    return c->limit[bin] - c->cold[bin].capacity + 1;
+}
+
+/* Doubles the array of a bin, or makes its first one. Failing to is no harm. */
+static void grow_array(struct gm_cache *c, unsigned cls) {
+    unsigned bin = gm_bin_of(cls);
+    struct gm_bin_cold *cold = &c->cold[bin];
+    unsigned words = cold->capacity ? (cold->capacity + 1u) * 2 : FIRST_WORDS;
+    void **array = NULL;
+    if (words > max_words(cls)) return;
+    bool inside = words == FIRST_WORDS && c->inside_used + words <= GM_CACHE_INSIDE;
+    if (inside) {
+        array = &c->inside[c->inside_used];
+        c->inside_used = (uint16_t)(c->inside_used + words);
+    } else {
+        if (words < 8) words = 8; /* the record is full: the smallest array outside it */
+        array = gm_fix_get(arrays_of(words));
+        if (!array) return;
+    }
+    unsigned n = gm_bin_count(c, bin);
+    array[0] = NULL;
+    memcpy(array + 1, first_of(c, bin), n * sizeof *array);
+    free_array(c, bin);
+    cold->capacity = (uint16_t)(words - 1);
+    cold->inside = inside;
+    c->limit[bin] = array + words - 1;
+    c->top[bin] = array + n;
+}
+
+bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
+    unsigned bin = gm_bin_of(cls);
+    struct gm_bin_cold *cold = &c->cold[bin];
+    void *slots[GM_BATCH_MAX];
+    gm_store_relaxed(&c->busy, 1);
+    grow_array(c, cls);
+    unsigned capacity = cold->capacity, n = 0;
+    if (capacity) {
+        n = gm_transfer_get(cls, slots, false);
+        if (n > capacity) { /* a fuller cache than ours sent it */
+            gm_central_give(cls, slots + capacity, n - capacity);
+            n = capacity;
+        }
+        if (n == 0) n = gm_central_refill(cls, &cold->current, slots, (unsigned)gm_min((capacity + 1) / 2, GM_BATCH_MAX));
+        memcpy(first_of(c, bin), slots, n * sizeof *slots);
+        c->top[bin] = first_of(c, bin) + n - 1;
+    }
+    gm_store_relaxed(&c->busy, 0);
+    return n != 0;
+}
+
+/* Sends slots away: as a batch if a place is free, else home. */
+static void send(unsigned cls, void **slots, unsigned n) {
+    while (n) {
+        unsigned k = (unsigned)gm_min(n, GM_BATCH_MAX);
+        if (!gm_transfer_put(cls, slots, k)) gm_central_give(cls, slots, k);
+        slots += k;
+        n -= k;
+    }
+}
+
+void gm_cache_make_room(struct gm_cache *c, unsigned cls) {
+    unsigned bin = gm_bin_of(cls), before = c->cold[bin].capacity;
+    gm_store_relaxed(&c->busy, 1);
+    grow_array(c, cls);
+    if (c->cold[bin].capacity == before && before) { /* as large as it gets: the older half leaves */
+        void **first = first_of(c, bin);
+        unsigned n = gm_bin_count(c, bin), leave = (n + 1) / 2;
+        send(cls, first, leave);
+        memmove(first, first + leave, (n - leave) * sizeof *first);
+        c->top[bin] -= leave;
+    }
+    gm_store_relaxed(&c->busy, 0);
+}
+
+/* ---- flushing */
+
+static void flush_bin(struct gm_cache *c, unsigned cls) {
+    unsigned bin = gm_bin_of(cls), n = gm_bin_count(c, bin);
+    struct gm_bin_cold *cold = &c->cold[bin];
+    if (n) gm_central_give(cls, first_of(c, bin), n);
+    c->top[bin] -= n;
+    if (cold->current) gm_central_release(cold->current);
+    cold->current = NULL;
+}
+
+void gm_cache_flush(struct gm_cache *c) {
+    gm_store_relaxed(&c->busy, 1);
+    if (c->tiny_next && gm_cache_close_tiny) gm_cache_close_tiny(c);
+    for (unsigned cls = 1; cls < GM_CLASSES; cls++) flush_bin(c, cls);
+    gm_store_relaxed(&c->busy, 0);
+}
+
+void gm_cache_flush_transfers(void) {
+    void *slots[GM_BATCH_MAX];
+    for (unsigned cls = 1; cls < GM_CLASSES; cls++)
+        for (unsigned n; (n = gm_transfer_get(cls, slots, true)) != 0;) gm_central_give(cls, slots, n);
+}
+
+void gm_cache_give_direct(unsigned cls, void *slot) { gm_central_give(cls, &slot, 1); }
+
+void gm_cache_count_direct(unsigned cls, size_t requested) {
+    gm_add_relaxed(&direct[cls].mallocs, 1);
+    gm_add_relaxed(&direct[cls].requested, requested);
+}
+
+/* ---- fork */
+
+void gm_cache_threads_lock(void) { gm_lock(&threads_lock); }
+void gm_cache_threads_unlock(void) { gm_unlock(&threads_lock); }
+
+void gm_cache_fork_child(void) {
+    struct gm_cache *mine = gm_tc;
+    if (mine != &gm_no_cache) {
+        gm_list_remove(&mine->link);
+        mine->tid = gm_os_gettid();
+    }
+    if (!gm_list_empty(&all)) { /* splice: what an earlier fork left may still be there */
+        all.prev->next = orphans.next;
+        orphans.next->prev = all.prev;
+        orphans.next = all.next;
+        all.next->prev = &orphans;
+        gm_list_init(&all);
+        gm_store_relaxed(&have_orphans, true);
+    }
+    living = 0;
+    if (mine != &gm_no_cache) {
+        gm_list_push(&all, &mine->link);
+        living = 1;
+    }
+}
+
+/* Of the slots in an abandoned array, those that are really free go home. */
+static void adopt_bin(struct gm_cache *c, unsigned cls) {
+    unsigned bin = gm_bin_of(cls), n = gm_bin_count(c, bin);
+    struct gm_bin_cold *cold = &c->cold[bin];
+    for (unsigned i = 0; i < n; i++) {
+        void *slot = first_of(c, bin)[i];
+        if (cls != GM_CLASS_8 && gm_load_relaxed(&gm_space.state_bias[(uintptr_t)slot >> GM_STATE_SHIFT]) == 0)
+            gm_central_give(cls, &slot, 1);
+    }
+    if (cold->current) gm_central_release(cold->current);
+    cold->current = NULL;
+}
+
+void gm_cache_adopt_orphan(void) {
+    struct gm_cache *c = NULL;
+    gm_lock(&threads_lock);
+    if (!gm_list_empty(&orphans)) {
+        c = gm_list_entry(orphans.next, struct gm_cache, link);
+        gm_list_remove(&c->link);
+        add_to_dead(c);
+    } else {
+        gm_store_relaxed(&have_orphans, false);
+    }
+    gm_unlock(&threads_lock);
+    if (!c) return;
+    if (!c->busy)
+        for (unsigned cls = 1; cls < GM_CLASSES; cls++) adopt_bin(c, cls);
+    for (unsigned b = 1; !c->busy && b < GM_BINS; b++) free_array(c, b);
+    if (!c->busy) gm_fix_put(&caches, c);
+}
+
+/* ---- numbers and checks */
+
+void gm_cache_totals(struct gm_cache_totals totals[GM_CLASSES], unsigned *threads) {
+    gm_lock(&threads_lock);
+    *threads = living;
+    for (unsigned cls = 0; cls < GM_CLASSES; cls++) {
+        struct gm_cache_totals *t = &totals[cls];
+        t->mallocs = dead[cls].mallocs + gm_load_relaxed(&direct[cls].mallocs);
+        t->requested = dead[cls].requested + gm_load_relaxed(&direct[cls].requested);
+        t->cached = 0;
+    }
+    for (struct gm_list *l = all.next; l != &all; l = l->next) {
+        struct gm_cache *c = gm_list_entry(l, struct gm_cache, link);
+        for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
+            struct gm_cache_totals *t = &totals[cls];
+            t->mallocs += gm_load_relaxed(&c->mallocs[cls]);
+            t->requested += gm_load_relaxed(&c->requested[cls]);
+            t->cached += gm_bin_count(c, gm_bin_of(cls));
+        }
+    }
+    gm_unlock(&threads_lock);
+}
+
+size_t gm_cache_record_bytes(void) {
+    size_t sum = gm_load_relaxed(&caches.total) * caches.size + gm_transfer_bytes();
+    for (unsigned k = 0; k < ARRAY_KINDS; k++) sum += gm_load_relaxed(&arrays[k].total) * arrays[k].size;
+    return sum;
+}
+
+void gm_cache_verify(struct gm_cache *c) {
+    for (unsigned cls = 2; cls < GM_CLASSES; cls++) {
+        unsigned n = gm_bin_count(c, cls);
+        for (unsigned i = 0; i < n; i++) {
+            uintptr_t slot = (uintptr_t)first_of(c, cls)[i];
+            const struct gm_span *s = gm_span_of(&gm_space.primary, slot);
+            GM_CHECK(s && s->cls == cls && gm_span_slot(s, gm_span_index(s, slot)) == slot);
+            GM_CHECK(gm_space.state_bias[slot >> GM_STATE_SHIFT] == 0);
+            GM_CHECK(!(gm_load_relaxed(&s->home[gm_span_index(s, slot) / 64]) >> (gm_span_index(s, slot) & 63) & 1));
+        }
+    }
+}

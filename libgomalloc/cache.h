@@ -1,0 +1,121 @@
+/* The per-thread cache (Go's mcache): per size class a small array of free slots. The pop and push
+ * that malloc and free inline live in fastpath.h; everything here is the miss side.
+ *
+ * A record is one 4 KiB page and starts with what the fast paths touch. Arrays are stacks with a NULL
+ * below their first entry, so that "empty" costs no second comparison. They start with room for 3 slots
+ * inside the record (a parked thread keeps one page), and double each time they run over or dry, up to
+ * 127 slots or 16 KiB of cached bytes a class.
+ *
+ * Who writes: the owning thread only. Others read counters for statistics (aligned words; a reader
+ * may see them a little old). The child of a fork owns the caches of the threads that are gone
+ * (gm_cache_adopt_orphans). */
+#ifndef GM_CACHE_H
+#define GM_CACHE_H
+
+#include "libgomalloc/base/atomic.h"
+#include "libgomalloc/base/list.h"
+#include "libgomalloc/sizeclass.h"
+
+struct gm_span;
+
+/* Bins are numbered as the classes, but for class 8, whose own bin must stay empty (malloc.c): its
+ * slots are kept in one more. */
+#define GM_BINS  (GM_CLASSES + 1)
+#define GM_BIN_8 GM_CLASSES
+GM_INLINE unsigned gm_bin_of(unsigned cls) { return cls == GM_CLASS_8 ? GM_BIN_8 : cls; }
+
+struct gm_bin_cold {
+    struct gm_span *current; /* refills come from here */
+    uint16_t capacity;       /* slots; the array begins at limit - capacity */
+    uint8_t inside;          /* the array lies in the record itself */
+    uint8_t unused[5];
+};
+
+#define GM_CACHE_BYTES 4096
+#define GM_CACHE_INSIDE 54   /* words for first arrays */
+
+/* Four parallel arrays rather than an array of bins: with eight bytes an element the hit paths
+ * address them by scaled index, which saves four instructions a malloc+free pair. */
+struct gm_cache {
+    void **top[GM_BINS];             /* last slot in the array; at the NULL below the first: empty */
+    void **limit[GM_BINS];           /* last entry of the array; top == limit: full */
+    uint64_t mallocs[GM_CLASSES];    /* slots handed out to the program by this thread */
+    uint64_t requested[GM_CLASSES];  /* bytes asked for in them */
+    uint8_t colour;          /* GM_STATE_COLOUR bit that new objects get */
+    uint8_t busy;            /* the owner is inside a slow path: contents may be half moved */
+    uint8_t exit_rounds;     /* how often the thread's exit handler has run */
+    uint8_t keyed;           /* the exit handler is armed */
+    int tid;
+    struct gm_list link;     /* of all caches (threads lock) */
+    uintptr_t tiny_next, tiny_end; /* free part of the thread's current tiny block */
+    uint16_t inside_used;
+    struct gm_bin_cold cold[GM_BINS];
+    void *inside[GM_CACHE_INSIDE];
+};
+GM_STATIC_ASSERT(sizeof(struct gm_cache) <= GM_CACHE_BYTES, "a cache record is one page");
+
+/* The thread's cache. Before the first allocation, and once the thread is ending, it is gm_no_cache,
+ * whose bins are empty and full at once: both fast paths fall through to their slow halves. */
+extern GM_HIDDEN GM_TLS struct gm_cache *gm_tc;
+extern GM_HIDDEN struct gm_cache gm_no_cache;
+
+/* True while every allocation has to take the slow path (stats:exact). Read-mostly. */
+extern GM_HIDDEN bool gm_always_slow;
+
+/* The calling thread's own cache, made if need be; NULL if it cannot have one: it is ending, memory
+ * is exhausted, or everything is to go the slow way. */
+struct gm_cache *gm_cache_get(void);
+
+/* Makes the class's bin non-empty; false: out of memory. */
+bool gm_cache_refill(struct gm_cache *c, unsigned cls);
+/* Makes room in the class's bin; failing to is no harm. */
+void gm_cache_make_room(struct gm_cache *c, unsigned cls);
+
+/* Pushes a free slot; false: the bin is full. */
+GM_INLINE bool gm_cache_push(struct gm_cache *c, size_t bin, void *slot) {
+    void **top = c->top[bin];
+    if (top == c->limit[bin]) return false;
+    top[1] = slot;
+    /* release: a fork in another thread must not see the new top before the slot (cache.c). */
+    gm_store_release(&c->top[bin], top + 1);
+    return true;
+}
+
+/* Slots in a bin; another thread's may be in motion. */
+GM_INLINE unsigned gm_bin_count(const struct gm_cache *c, unsigned bin) {
+    return (unsigned)(gm_load_relaxed(&c->top[bin]) - (gm_load_relaxed(&c->limit[bin]) - c->cold[bin].capacity));
+}
+
+/* Lets go of the thread's open tiny block (tiny.c, above this layer; NULL until that is used). */
+extern GM_HIDDEN void (*gm_cache_close_tiny)(struct gm_cache *c);
+/* Hands everything in the cache to the central lists. */
+void gm_cache_flush(struct gm_cache *c);
+/* The same for the transfer batches of all classes. */
+void gm_cache_flush_transfers(void);
+/* Gives one free slot back from a thread without a cache. */
+void gm_cache_give_direct(unsigned cls, void *slot);
+/* Counts an allocation by a thread without a cache. */
+void gm_cache_count_direct(unsigned cls, size_t requested);
+
+/* Sums over all caches, living and dead, of class cls. */
+struct gm_cache_totals {
+    uint64_t mallocs, requested, cached; /* cached: slots in arrays now */
+};
+void gm_cache_totals(struct gm_cache_totals totals[GM_CLASSES], unsigned *threads);
+size_t gm_cache_record_bytes(void);
+
+/* Constructor: threads' exits can be seen from now on. */
+void gm_cache_arm_exit_handler(void);
+/* Every allocation of every thread takes the slow path from now on (called while single-threaded). */
+void gm_cache_disable(void);
+
+void gm_cache_threads_lock(void); /* for fork */
+void gm_cache_threads_unlock(void);
+/* Child of a fork: all caches but the caller's belong to nobody now. Constant time. */
+void gm_cache_fork_child(void);
+/* Takes over what one such cache holds, if there is one. Called on slow paths. */
+void gm_cache_adopt_orphan(void);
+/* Debug: every slot in the cache is free, of the right class, and in it once. */
+void gm_cache_verify(struct gm_cache *c);
+
+#endif

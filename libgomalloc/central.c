@@ -1,0 +1,210 @@
+/* See central.h.
+ *
+ * A span with slots at home stands in one of four lists by how many; refills take from the fullest
+ * spans first, so that the emptier ones drain and go back to the heap as wholes. */
+#include "libgomalloc/central.h"
+
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/base/lock.h"
+#include "libgomalloc/heap.h"
+
+enum { BUCKETS = 4 };
+
+struct central {
+    struct gm_lock lock;
+    struct gm_list partial[BUCKETS]; /* by share of slots at home: [0] fewest */
+    struct gm_list sparse;           /* spans with room outside the primary arena */
+    uint64_t out;                    /* atomic: slots not at home */
+    uint64_t spans;                  /* atomic: spans of the class */
+} GM_ALIGNED(64);
+
+static struct central central[GM_CLASSES];
+
+void gm_central_init(void) {
+    for (unsigned cls = 0; cls < GM_CLASSES; cls++) {
+        struct central *c = &central[cls];
+        gm_lock_init(&c->lock, GM_RANK_CENTRAL, cls);
+        for (unsigned b = 0; b < BUCKETS; b++) gm_list_init(&c->partial[b]);
+        gm_list_init(&c->sparse);
+    }
+}
+
+void gm_central_lock_all(void) {
+    for (unsigned cls = 0; cls < GM_CLASSES; cls++) gm_lock(&central[cls].lock);
+}
+void gm_central_unlock_all(void) {
+    for (unsigned cls = GM_CLASSES; cls-- > 0;) gm_unlock(&central[cls].lock);
+}
+
+uint64_t gm_central_out(unsigned cls) { return gm_load_relaxed(&central[cls].out); }
+uint64_t gm_central_span_bytes(unsigned cls) {
+    return gm_load_relaxed(&central[cls].spans) * gm_class_pages[cls] * GM_PAGE_SIZE;
+}
+
+/* Puts a span that is in no list, with n slots at home, where it belongs; true if it is empty and the
+ * caller has to give it to the heap once the lock is free. Central lock. */
+static bool settle(struct central *c, struct gm_span *s, unsigned n) {
+    if (n == s->nslots) {
+        s->place = GM_PLACE_HEAP;
+        return true;
+    }
+    s->bucket = (uint8_t)(n * BUCKETS / s->nslots);
+    s->place = n ? GM_PLACE_PARTIAL : GM_PLACE_FULL;
+    if (n) gm_list_push(s->flags & GM_SPAN_SPARSE ? &c->sparse : &c->partial[s->bucket], &s->link);
+    return false;
+}
+
+static void to_heap(struct central *c, struct gm_span *s) {
+    gm_sub_relaxed(&c->spans, 1);
+    gm_heap_free(s);
+}
+
+/* The next span to refill from, taken out of its list. Central lock. */
+static struct gm_span *pick(struct central *c) {
+    for (unsigned b = 0; b < BUCKETS; b++) {
+        if (gm_list_empty(&c->partial[b])) continue;
+        struct gm_span *s = gm_list_entry(c->partial[b].next, struct gm_span, link);
+        gm_list_remove(&s->link);
+        return s;
+    }
+    return NULL;
+}
+
+static struct gm_span *new_span(unsigned cls) {
+    struct gm_span *s = gm_heap_alloc_small(cls);
+    if (s) gm_add_relaxed(&central[cls].spans, 1);
+    return s;
+}
+
+static void release_locked(struct central *c, struct gm_span *s, struct gm_span **empty) {
+    GM_ASSERT(s->place == GM_PLACE_CURRENT);
+    *empty = settle(c, s, gm_load_relaxed(&s->nfree)) ? s : NULL;
+}
+
+void gm_central_release(struct gm_span *current) {
+    struct central *c = &central[current->cls];
+    struct gm_span *empty;
+    gm_lock(&c->lock);
+    release_locked(c, current, &empty);
+    gm_unlock(&c->lock);
+    if (empty) to_heap(c, empty);
+}
+
+unsigned gm_central_refill(unsigned cls, struct gm_span **current, void **out, unsigned want) {
+    struct central *c = &central[cls];
+    struct gm_span *s = *current, *empty = NULL;
+    unsigned n = s ? gm_span_take(s, out, want) : 0;
+    if (n == 0) {
+        gm_lock(&c->lock);
+        if (s) release_locked(c, s, &empty);
+        s = empty ? empty : pick(c); /* it filled up again while we looked elsewhere: go on with it */
+        if (s) s->place = GM_PLACE_CURRENT;
+        gm_unlock(&c->lock);
+        if (!s && (s = new_span(cls)) != NULL) {
+            if (s->flags & GM_SPAN_SPARSE) { /* the reservation is exhausted: take_one finds it */
+                gm_lock(&c->lock);
+                s->place = GM_PLACE_PARTIAL;
+                gm_list_push(&c->sparse, &s->link);
+                gm_unlock(&c->lock);
+                s = NULL;
+            } else {
+                s->place = GM_PLACE_CURRENT;
+            }
+        }
+        *current = s;
+        n = s ? gm_span_take(s, out, want) : 0;
+    }
+    if (n) gm_add_relaxed(&c->out, n);
+    return n;
+}
+
+/* Central lock. */
+static void *take_one_locked(struct central *c) {
+    struct gm_span *s = NULL;
+    if (!gm_list_empty(&c->sparse)) s = gm_list_entry(c->sparse.next, struct gm_span, link);
+    if (s) gm_list_remove(&s->link);
+    else s = pick(c);
+    void *slot;
+    if (!s || gm_span_take(s, &slot, 1) == 0) return NULL;
+    settle(c, s, gm_load_relaxed(&s->nfree));
+    gm_add_relaxed(&c->out, 1);
+    return slot;
+}
+
+void *gm_central_take_one(unsigned cls) {
+    struct central *c = &central[cls];
+    gm_lock(&c->lock);
+    void *slot = take_one_locked(c);
+    gm_unlock(&c->lock);
+    if (slot) return slot;
+    struct gm_span *s = new_span(cls);
+    if (!s) return NULL;
+    gm_span_take(s, &slot, 1);
+    gm_lock(&c->lock);
+    settle(c, s, gm_load_relaxed(&s->nfree));
+    gm_unlock(&c->lock);
+    gm_add_relaxed(&c->out, 1);
+    return slot;
+}
+
+/* One slot comes home. True: its span is now empty, in no list, and the caller's. Central lock. */
+static bool give_one(struct central *c, struct gm_span *s, void *slot) {
+    unsigned n = gm_span_give(s, (uintptr_t)slot);
+    if (s->place == GM_PLACE_CURRENT) return false;
+    if (s->place == GM_PLACE_PARTIAL && n != s->nslots && n * BUCKETS / s->nslots == s->bucket) return false;
+    gm_list_remove(&s->link);
+    return settle(c, s, n);
+}
+
+void gm_central_give(unsigned cls, void **slots, unsigned n) {
+    struct central *c = &central[cls];
+    struct gm_list empty;
+    gm_list_init(&empty);
+    gm_lock(&c->lock);
+    for (unsigned i = 0; i < n; i++) {
+        struct gm_arena *a = gm_arena_of(slots[i]);
+        struct gm_span *s = gm_span_of(a, (uintptr_t)slots[i]);
+        GM_CHECK(s && s->cls == cls);
+        if (give_one(c, s, slots[i])) gm_list_push(&empty, &s->link);
+    }
+    gm_unlock(&c->lock);
+    gm_sub_relaxed(&c->out, n);
+    while (!gm_list_empty(&empty)) {
+        struct gm_span *s = gm_list_entry(empty.next, struct gm_span, link);
+        gm_list_remove(&s->link);
+        to_heap(c, s);
+    }
+}
+
+struct gm_span *gm_central_tiny_span(void) {
+    struct gm_span *s = new_span(GM_CLASS_16);
+    if (!s) return NULL;
+    if (!gm_span_add_side(s, GM_SIDE_TINY)) {
+        to_heap(&central[GM_CLASS_16], s);
+        return NULL;
+    }
+    s->flags |= GM_SPAN_TINY;
+    s->place = GM_PLACE_CURRENT; /* the tiny allocator's own for good */
+    return s;
+}
+
+void gm_central_tiny_gone(struct gm_span *s) { to_heap(&central[GM_CLASS_16], s); }
+
+static void verify_list(struct gm_list *head, unsigned cls, bool sparse) {
+    for (struct gm_list *l = head->next; l != head; l = l->next) {
+        struct gm_span *s = gm_list_entry(l, struct gm_span, link);
+        GM_CHECK(l->next->prev == l && s->cls == cls && s->place == GM_PLACE_PARTIAL);
+        GM_CHECK(!!(s->flags & GM_SPAN_SPARSE) == sparse);
+        gm_span_verify(s);
+    }
+}
+
+void gm_central_verify(void) {
+    for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
+        struct central *c = &central[cls];
+        gm_lock(&c->lock);
+        for (unsigned b = 0; b < BUCKETS; b++) verify_list(&c->partial[b], cls, false);
+        verify_list(&c->sparse, cls, true);
+        gm_unlock(&c->lock);
+    }
+}

@@ -1,0 +1,36 @@
+/* The central lists: per size class, the spans that have slots at home. The middle level between the
+ * thread caches and the page heap. Thread-safe; each class has its own lock.
+ *
+ * Most traffic never comes here: caches first exchange batches through transfer.h, and refill from a
+ * span that is their own for the time (its place is CURRENT) without a lock. */
+#ifndef GM_CENTRAL_H
+#define GM_CENTRAL_H
+
+#include "libgomalloc/span.h"
+
+/* Up to `want` slots of class cls, from *current, or from the next span with room, which becomes
+ * *current. Only slots in the primary arena. 0: the heap is exhausted. */
+unsigned gm_central_refill(unsigned cls, struct gm_span **current, void **out, unsigned want);
+/* One slot wherever it may lie, for threads without a cache and for exhausted reservations. NULL: none. */
+void *gm_central_take_one(unsigned cls);
+/* Takes free slots back (state 0, in no cache). Spans that become empty go to the heap. */
+void gm_central_give(unsigned cls, void **slots, unsigned n);
+/* A cache lets go of its current span. */
+void gm_central_release(struct gm_span *current);
+/* A span for the tiny allocator: of class 16, in no list, flagged. NULL: none. */
+struct gm_span *gm_central_tiny_span(void);
+/* All of its blocks are home again. */
+void gm_central_tiny_gone(struct gm_span *s);
+
+/* Slots of the class that are not at home: live, in caches or in batches. */
+uint64_t gm_central_out(unsigned cls);
+/* Bytes of all spans of the class. */
+uint64_t gm_central_span_bytes(unsigned cls);
+
+void gm_central_init(void);
+void gm_central_lock_all(void); /* for fork and walkers, in rank order */
+void gm_central_unlock_all(void);
+/* Debug: every span in every list. */
+void gm_central_verify(void);
+
+#endif

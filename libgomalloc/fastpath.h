@@ -1,0 +1,49 @@
+/* The hit paths of malloc and free: what nearly every call executes, and all it executes. No lock, no
+ * atomic read-modify-write, no call (tests/golden holds them to it and counts their instructions).
+ * Their misses are tail calls. See malloc.c for the overview. */
+#ifndef GM_FASTPATH_H
+#define GM_FASTPATH_H
+
+#include "libgomalloc/arena.h"
+#include "libgomalloc/cache.h"
+
+/* The slow halves, malloc.c and free.c. */
+GM_HIDDEN void *gm_alloc_slow(size_t n, size_t cls); /* the bin of cls is empty */
+GM_HIDDEN void *gm_alloc_more(size_t n);               /* n > GM_SMALL_MAX */
+GM_HIDDEN void gm_free_odd(void *p);                   /* no slot of ours starts at p that is allocated */
+GM_HIDDEN void gm_free_full(void *p, size_t cls);    /* the bin of cls has no room; 0: as gm_free_odd */
+
+/* Pops a slot of class cls for n bytes. */
+GM_INLINE void *gm_alloc_pop(struct gm_cache *c, size_t n, size_t cls) {
+    void **top = c->top[cls], *p = *top;
+    if (GM_UNLIKELY(p == NULL)) return gm_alloc_slow(n, cls);
+    gm_store_relaxed(&c->top[cls], top - 1);
+    gm_count_add(&c->mallocs[cls], 1);
+    gm_count_add(&c->requested[cls], n);
+    gm_store_relaxed(&gm_space.state_bias[(uintptr_t)p >> GM_STATE_SHIFT], (uint8_t)(cls | c->colour));
+    return p;
+}
+
+GM_INLINE void *gm_alloc_fast(size_t n) {
+    if (GM_UNLIKELY(n > GM_SMALL_MAX)) return gm_alloc_more(n);
+    return gm_alloc_pop(gm_tc, n, gm_class_of_small(n));
+}
+
+GM_INLINE void gm_free_fast(void *p) {
+    /* Rotated, so that one comparison refuses what is outside the heap, what is not a multiple of
+     * 16, and NULL. */
+    uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT | (uintptr_t)p << (64 - GM_STATE_SHIFT)) - gm_space.base16;
+    if (GM_UNLIKELY(i >= gm_peek(gm_space.limit16))) return gm_free_odd(p);
+    uint8_t *state = &gm_space.state[i];
+    /* Class 0, no live slot: bin 0 is always full, so that needs no test of its own. */
+    size_t cls = gm_load_relaxed(state) & GM_STATE_CLASS;
+    struct gm_cache *c = gm_tc;
+    void **top = c->top[cls];
+    if (GM_UNLIKELY(top == c->limit[cls])) return gm_free_full(p, cls);
+    gm_store_relaxed(state, 0);
+    top[1] = p;
+    /* release: a fork in another thread must not see the new top before the slot (cache.c). */
+    gm_store_release(&c->top[cls], top + 1);
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* The slow half of free, and what any address is to the allocator. See malloc.c for the overview.
+ *
+ * The crimes are told apart here, off the hot path: the fast path only knows that no live slot
+ * starts at the address. The verdict follows from the page table (is there a span, of what class),
+ * the reciprocal of its size (does a slot start here) and the state byte. */
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/central.h"
+#include "libgomalloc/fastpath.h"
+#include "libgomalloc/front.h"
+#include "libgomalloc/heap.h"
+
+static struct gm_foreign foreign;
+
+void gm_set_foreign(const struct gm_foreign *f) { foreign = *f; }
+
+static enum gm_what what_in_span(const struct gm_span *s, uintptr_t p, size_t *usable) {
+    if (s->cls == 0) {
+        *usable = gm_span_bytes(s);
+        if (p == s->start) return GM_LARGE;
+        return p & 15 ? GM_MISALIGNED : GM_INTERIOR;
+    }
+    *usable = gm_class_size[s->cls];
+    if (s->flags & GM_SPAN_TINY) {
+        *usable = gm_tiny_usable(s, p);
+        return *usable ? GM_TINY : GM_FREED;
+    }
+    unsigned i = gm_span_index(s, p);
+    if (i >= s->nslots || gm_span_slot(s, i) != p) return p & (s->cls == GM_CLASS_8 ? 7 : 15) ? GM_MISALIGNED : GM_INTERIOR;
+    if (s->cls == GM_CLASS_8) return gm_small8_live(s, p) ? GM_SMALL8 : GM_FREED;
+    return gm_load_relaxed(gm_arena_state_of(s->arena, p)) ? GM_SLOT : GM_FREED;
+}
+
+enum gm_what gm_what_is(const void *address, struct gm_span **span, size_t *usable) {
+    uintptr_t p = (uintptr_t)address;
+    struct gm_arena *a = gm_arena_of(address);
+    *span = NULL;
+    if (!a) return GM_FOREIGN;
+    struct gm_span *s = *span = gm_span_of(a, p);
+    if (s) return what_in_span(s, p, usable);
+    bool freed = gm_load_relaxed(&a->pages[gm_arena_page_of(a, p)]) == GM_ENTRY_FREED;
+    return freed && gm_is_aligned(p, GM_PAGE_SIZE) ? GM_FREED : GM_UNKNOWN;
+}
+
+static void free_slot(struct gm_span *s, void *p) {
+    unsigned cls = s->cls;
+    gm_store_relaxed(gm_arena_state_of(s->arena, (uintptr_t)p), 0);
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_always_slow))) gm_exact_free(p, gm_class_size[cls]);
+    gm_central_give(cls, &p, 1);
+}
+
+GM_NOINLINE void gm_free_odd(void *p) {
+    if (p == NULL) return;
+    struct gm_span *s;
+    size_t usable;
+    switch (gm_what_is(p, &s, &usable)) {
+    case GM_FOREIGN:
+        if (!foreign.free) gm_misuse(GM_CRIME_FREE_UNKNOWN, p);
+        foreign.free(p);
+        return;
+    case GM_SLOT: free_slot(s, p); return; /* outside the primary arena */
+    case GM_SMALL8:
+        if (gm_small8_free(s, (uintptr_t)p)) return;
+        gm_misuse(GM_CRIME_DOUBLE_FREE, p);
+    case GM_TINY:
+        if (gm_tiny_free(s, (uintptr_t)p)) return;
+        gm_misuse(GM_CRIME_DOUBLE_FREE, p);
+    case GM_LARGE: gm_large_free(s); return;
+    case GM_FREED: gm_misuse(GM_CRIME_DOUBLE_FREE, p);
+    case GM_INTERIOR: gm_misuse(GM_CRIME_FREE_INTERIOR, p);
+    case GM_MISALIGNED: gm_misuse(GM_CRIME_FREE_MISALIGNED, p);
+    case GM_UNKNOWN: gm_misuse(GM_CRIME_FREE_UNKNOWN, p);
+    }
+}
+
+GM_NOINLINE void gm_free_full(void *p, size_t class) {
+    unsigned cls = (unsigned)class;
+    if (cls == 0) return gm_free_odd(p);
+    gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
+    struct gm_cache *c = gm_cache_get();
+    if (c) {
+        gm_cache_make_room(c, cls);
+        if (gm_cache_push(c, cls, p)) return;
+    } else if (gm_load_relaxed(&gm_always_slow)) {
+        gm_exact_free(p, gm_class_size[cls]);
+    }
+    gm_cache_give_direct(cls, p);
+}
+
+void gm_free(void *p) { gm_free_fast(p); }
+
+size_t gm_usable_size(const void *p) {
+    struct gm_span *s;
+    size_t usable = 0;
+    if (p == NULL) return 0;
+    switch (gm_what_is(p, &s, &usable)) {
+    case GM_FOREIGN: return foreign.usable_size ? foreign.usable_size((void *)(uintptr_t)p) : 0;
+    case GM_SLOT: case GM_SMALL8: case GM_TINY: case GM_LARGE: return usable;
+    case GM_FREED: gm_misuse(GM_CRIME_USABLE_FREED, p);
+    default: return 0;
+    }
+}
+
+bool gm_owns(const void *p) {
+    struct gm_span *s;
+    size_t usable;
+    enum gm_what w = gm_what_is(p, &s, &usable);
+    return w == GM_SLOT || w == GM_SMALL8 || w == GM_TINY || w == GM_LARGE;
+}
+
+void *gm_realloc_foreign(void *p, size_t n) {
+    if (!foreign.realloc) gm_misuse(GM_CRIME_REALLOC_UNKNOWN, p);
+    return foreign.realloc(p, n);
+}

@@ -1,0 +1,61 @@
+/* What the files of the front share: malloc.c, free.c, realloc.c, align.c, large.c, small8.c, tiny.c. */
+#ifndef GM_FRONT_H
+#define GM_FRONT_H
+
+#include "libgomalloc/alloc.h"
+#include "libgomalloc/cache.h"
+#include "libgomalloc/span.h"
+
+/* First call into the library: tables and lists. Cheap when done. */
+extern GM_HIDDEN bool gm_ready;
+void gm_init(void);
+GM_INLINE void gm_init_once(void) {
+    if (GM_UNLIKELY(!gm_load_acquire(&gm_ready))) gm_init();
+}
+
+/* A slot of class cls for n bytes, by whatever path; NULL and ENOMEM. */
+void *gm_alloc_class(size_t n, unsigned cls);
+/* The last resort before NULL: brings home what lies in caches and batches. True: worth another try. */
+bool gm_reclaim(void);
+/* errno = ENOMEM, NULL. */
+void *gm_out_of_memory(void);
+
+/* Large objects (large.c). gm_large_alloc: NULL and ENOMEM; *zero as gm_heap_alloc_large. */
+void *gm_large_alloc(size_t n, size_t align, bool *zero);
+void gm_large_free(struct gm_span *s);
+/* p or its new place, or NULL with ENOMEM and p as it was. n > GM_MEDIUM_MAX. */
+void *gm_large_realloc(struct gm_span *s, size_t n);
+
+/* Class 8, whose slots the fast paths cannot tell apart (small8.c). */
+void *gm_small8_alloc(struct gm_cache *c, size_t n);
+void gm_small8_mark(struct gm_span *s, uintptr_t p, size_t n);
+bool gm_small8_free(struct gm_span *s, uintptr_t p); /* false: p is no live slot's start */
+bool gm_small8_live(const struct gm_span *s, uintptr_t p);
+
+/* Tiny objects (tiny.c). */
+bool gm_tiny_free(struct gm_span *s, uintptr_t p);
+size_t gm_tiny_usable(const struct gm_span *s, uintptr_t p); /* 0: no live object starts at p */
+void gm_tiny_fork_lock(void);
+void gm_tiny_fork_unlock(void);
+
+/* stats:exact (exact.c): called on every allocation and free while it is on. */
+void gm_exact_start(void);
+void gm_exact_alloc(const void *p, size_t usable, size_t n);
+void gm_exact_free(const void *p, size_t usable);
+uint64_t gm_exact_live_requested(void);
+
+/* What an address is to the allocator: one answer for free, realloc, usable_size. */
+enum gm_what {
+    GM_FOREIGN,     /* in no arena */
+    GM_SLOT,        /* start of a live slot; size in *usable */
+    GM_SMALL8,      /* start of a live slot of class 8 */
+    GM_TINY,        /* start of a live tiny object */
+    GM_LARGE,       /* start of a live large object */
+    GM_FREED,       /* start of a slot or object that is free */
+    GM_INTERIOR, GM_MISALIGNED, /* inside one */
+    GM_UNKNOWN      /* in an arena, where nothing is */
+};
+void *gm_realloc_foreign(void *p, size_t n);
+enum gm_what gm_what_is(const void *p, struct gm_span **span, size_t *usable);
+
+#endif

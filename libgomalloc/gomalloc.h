@@ -1,0 +1,80 @@
+/* gomalloc: statistics and memory control of the allocator that libgomalloc.so puts under a program.
+ *
+ * The allocation functions themselves keep the C library's names (malloc, free, ...). Everything
+ * here may be called from any thread; none of it is async-signal-safe. Sizes are bytes. */
+#ifndef GOMALLOC_H
+#define GOMALLOC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GOMALLOC_VERSION "0.1.0"
+#define GOMALLOC_MAX_SIZE_CLASSES 96
+
+/* One size class. mallocs - frees is the number of live objects of `size` bytes each. */
+struct gomalloc_size_stats {
+    uint64_t size;      /* bytes of one object of the class */
+    uint64_t mallocs;   /* objects handed out since the start */
+    uint64_t frees;     /* objects taken back since the start */
+    uint64_t requested; /* bytes asked for since the start */
+};
+
+/* The fields are those of Go's runtime.MemStats. The struct only grows at its end: pass
+ * sizeof(struct gomalloc_stats) as your program was compiled with it. Counters of threads that run
+ * during the call may be a few operations behind; in a quiescent program all figures are exact. */
+struct gomalloc_stats {
+    uint64_t heap_alloc;              /* bytes in live objects, rounded to size classes */
+    uint64_t total_requested;         /* bytes asked for since the start */
+    uint64_t heap_requested_estimate; /* bytes asked for in live objects; exact under stats:exact */
+    uint64_t heap_inuse;              /* bytes of spans that hold objects or caches' free slots */
+    uint64_t heap_idle;               /* bytes of pages in no span */
+    uint64_t heap_released;           /* those of heap_idle that are not backed by memory */
+    uint64_t heap_sys;                /* heap_inuse + heap_idle */
+    uint64_t heap_objects;            /* live objects */
+    uint64_t mspan_sys;               /* bytes of span records */
+    uint64_t mcache_sys;              /* bytes of thread caches and transfer batches */
+    uint64_t other_sys;               /* page tables, slot states, bitmaps and other records */
+    uint64_t gc_sys;                  /* bytes of the collector's own structures */
+    uint64_t stacks_sys;              /* bytes of goroutine stacks */
+    uint64_t sys;                     /* sum of all *_sys */
+    uint64_t mallocs;                 /* objects handed out since the start */
+    uint64_t frees;                   /* objects taken back since the start */
+    uint64_t total_alloc;             /* bytes handed out since the start, rounded to size classes */
+    uint64_t next_gc;                 /* heap_alloc at which the next collection starts; 0: none */
+    uint64_t last_gc_ns;              /* end of the last collection, ns since the epoch; 0: none */
+    uint64_t pause_total_ns;
+    uint64_t pause_max_ns;
+    uint64_t num_gc;
+    uint64_t num_forced_gc;
+    uint64_t large_mallocs;           /* objects over 32 KiB handed out since the start */
+    uint64_t large_frees;
+    uint64_t large_requested;         /* bytes asked for in them */
+    uint64_t threads;                 /* thread caches in use */
+    uint64_t by_size_count;           /* entries of by_size in use */
+    struct gomalloc_size_stats by_size[GOMALLOC_MAX_SIZE_CLASSES];
+};
+
+/* Fills the first `size` bytes of *out; fields this library does not know are set to 0. */
+void gomalloc_read_stats(struct gomalloc_stats *out, size_t size);
+
+/* Writes the statistics to a descriptor as "text", "json" or "openmetrics" (what a Prometheus
+ * textfile collector takes). 0, -EINVAL for another format, or -errno of the write. */
+int gomalloc_write_stats(int fd, const char *format);
+
+/* Returns every free page to the kernel, the calling thread's cache included; the number of bytes
+ * that went back. */
+size_t gomalloc_scavenge(void);
+
+/* Sets the soft memory limit in bytes (INT64_MAX: none) and returns the previous one; a negative
+ * argument only asks. Allocation is never refused because of it. */
+int64_t gomalloc_set_memory_limit(int64_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,234 @@
+/* See heap.h.
+ *
+ * Growth: at the end of the committed part, by at least 1 MiB and in steps of 64 KiB; larger heaps
+ * take larger steps (1/16 of what they have, at most 32 MiB), so that the calls to the kernel stay
+ * rare. Committing touches nothing: a page costs when the program first writes to it.
+ *
+ * Placement: lowest address first over all arenas, primary first. Free neighbours coalesce because
+ * they are adjacent bits (pageindex.h). */
+#include "libgomalloc/heap.h"
+
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/base/lock.h"
+#include "libgomalloc/os/os.h"
+
+enum { GROW_STEP = 64 * 1024, GROW_MIN = 1024 * 1024, GROW_MAX = 32 * 1024 * 1024 };
+
+static struct gm_lock heap_lock = GM_LOCK_INIT(GM_RANK_HEAP);
+static struct gm_heap_stats stats; /* guarded by heap_lock */
+
+void gm_heap_lock(void) { gm_lock(&heap_lock); }
+void gm_heap_unlock(void) { gm_unlock(&heap_lock); }
+bool gm_heap_init(void) { return gm_arena_init(); }
+
+/* ---- entries of the page table */
+
+static void write_entries(struct gm_span *s, size_t from_page, size_t to_page, bool clear) {
+    uint64_t *pages = s->arena->pages;
+    size_t first = gm_arena_page_of(s->arena, s->start);
+    if (s->cls != 0) {
+        for (size_t i = from_page; i < to_page; i++)
+            gm_store_release(&pages[first + i], clear ? 0 : gm_entry_make(s, (unsigned)i, s->cls));
+        return;
+    }
+    size_t chunk_end = gm_align_up(first + 1, GM_CHUNK_PAGES) - first; /* pages in the first chunk */
+    uint64_t e = clear ? 0 : gm_entry_make(s, 0, 0);
+    for (size_t i = from_page; i < to_page && i < chunk_end; i++) gm_store_release(&pages[first + i], e);
+    size_t i = from_page > chunk_end ? chunk_end + gm_align_up(from_page - chunk_end, GM_CHUNK_PAGES) : chunk_end;
+    for (; i < to_page; i += GM_CHUNK_PAGES) gm_store_release(&pages[first + i], e);
+}
+
+/* ---- finding and growing */
+
+static bool grow(struct gm_arena *a, size_t npages) {
+    /* Free pages at the very end count towards what is needed. */
+    size_t end = a->committed >> GM_PAGE_SHIFT, tail = 0;
+    while (tail < npages && tail < end && gm_pageindex_run(&a->index, end - tail - 1, 1) == 1) tail++;
+    size_t need = gm_align_up((npages - tail) << GM_PAGE_SHIFT, GROW_STEP);
+    size_t step = gm_min(gm_max(a->committed / 16, GROW_MIN), GROW_MAX), room = a->size - a->committed;
+    step = gm_min(gm_max(gm_align_up(step, GROW_STEP), need), room);
+    return need <= room && (gm_arena_commit(a, step) || (step > need && gm_arena_commit(a, need)));
+}
+
+static struct gm_arena *find(size_t npages, size_t align_pages, size_t *page) {
+    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {
+        if (a->size == 0) continue;
+        *page = gm_pageindex_find(&a->index, npages, align_pages);
+        if (*page != GM_NO_PAGE) return a;
+    }
+    return NULL;
+}
+
+/* The first free run in any arena; else the first arena that can grow; else a new one. */
+static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, size_t *page) {
+    struct gm_arena *a = find(npages, align_pages, page);
+    if (a) return a;
+    size_t worst = npages + align_pages - 1;
+    for (a = gm_arena_next(NULL); a; a = gm_arena_next(a))
+        if (a->size != 0 && grow(a, worst)) return find(npages, align_pages, page);
+    a = gm_arena_new(worst << GM_PAGE_SHIFT);
+    return a && grow(a, worst) ? find(npages, align_pages, page) : NULL;
+}
+
+/* Gives the record its pages. False: out of memory. Heap lock. */
+static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, bool *zero) {
+    size_t page;
+    struct gm_arena *a = find_or_grow(npages, align_pages, &page);
+    if (!a) return false;
+    *zero = gm_pageindex_take(&a->index, page, npages) == npages;
+    s->arena = a;
+    s->start = a->base + (page << GM_PAGE_SHIFT);
+    s->npages = (uint32_t)npages;
+    if (a != &gm_space.primary) s->flags |= GM_SPAN_SPARSE;
+    write_entries(s, 0, npages, false);
+    return true;
+}
+
+struct gm_span *gm_heap_alloc_small(unsigned cls) {
+    bool zero;
+    struct gm_span *s = gm_span_new(cls);
+    if (!s) return NULL;
+    gm_lock(&heap_lock);
+    bool placed = place_locked(s, gm_class_pages[cls], 1, &zero);
+    gm_unlock(&heap_lock);
+    if (placed) return s;
+    gm_span_delete(s);
+    return NULL;
+}
+
+struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, bool *zero) {
+    struct gm_span *s = gm_span_new(0);
+    if (!s) return NULL;
+    s->requested = requested;
+    gm_lock(&heap_lock);
+    bool placed = place_locked(s, npages, align_pages, zero);
+    if (placed) {
+        stats.large_mallocs++;
+        stats.large_requested += requested;
+        stats.large_live_requested += requested;
+        stats.large_live += npages << GM_PAGE_SHIFT;
+        stats.large_total += npages << GM_PAGE_SHIFT;
+    }
+    gm_unlock(&heap_lock);
+    if (placed) return s;
+    gm_span_delete(s);
+    return NULL;
+}
+
+/* Back to the index; the bytes read as zero afterwards if `zero`. */
+static void give_pages(struct gm_arena *a, uintptr_t start, size_t npages, bool zero) {
+    gm_pageindex_give(&a->index, gm_arena_page_of(a, start), npages, zero);
+}
+
+void gm_heap_free(struct gm_span *s) {
+    struct gm_arena *a = s->arena;
+    bool zero = s->flags & GM_SPAN_EMPTIED;
+    if (s->flags & GM_SPAN_MOVED) zero = gm_os_renew((void *)s->start, gm_span_bytes(s));
+    gm_lock(&heap_lock);
+    write_entries(s, 0, s->npages, true);
+    if (s->cls == 0) {
+        /* Left standing until the page is used again: a second free is then told for what it is. */
+        gm_store_release(&a->pages[gm_arena_page_of(a, s->start)], GM_ENTRY_FREED);
+        stats.large_frees++;
+        stats.large_live -= gm_span_bytes(s);
+        stats.large_live_requested -= s->requested;
+    }
+    give_pages(a, s->start, s->npages, zero);
+    gm_unlock(&heap_lock);
+    gm_span_delete(s);
+}
+
+static bool resize_locked(struct gm_span *s, size_t npages) {
+    struct gm_arena *a = s->arena;
+    size_t first = gm_arena_page_of(a, s->start), old = s->npages;
+    if (npages == old) return true;
+    if (npages < old) {
+        write_entries(s, npages, old, true);
+        give_pages(a, s->start + (npages << GM_PAGE_SHIFT), old - npages, false);
+    } else {
+        size_t more = npages - old, behind = gm_pageindex_run(&a->index, first + old, more);
+        if (behind < more) { /* at the heap's end there may be more to be had */
+            if (((first + old + behind) << GM_PAGE_SHIFT) != a->committed || !grow(a, more)) return false;
+            if (gm_pageindex_run(&a->index, first + old, more) < more) return false;
+        }
+        gm_pageindex_take(&a->index, first + old, more);
+    }
+    s->npages = (uint32_t)npages;
+    if (npages > old) write_entries(s, old, npages, false);
+    stats.large_live += (npages - old) << GM_PAGE_SHIFT; /* unsigned: shrinking wraps back */
+    return true;
+}
+
+bool gm_heap_resize(struct gm_span *s, size_t npages, size_t requested) {
+    gm_lock(&heap_lock);
+    bool done = resize_locked(s, npages);
+    if (done) {
+        stats.large_live_requested += requested - s->requested; /* unsigned, as above */
+        s->requested = requested;
+    }
+    gm_unlock(&heap_lock);
+    return done;
+}
+
+void gm_heap_limit_address_space(size_t bytes) {
+    gm_lock(&heap_lock);
+    gm_arena_shrink(&gm_space.primary, bytes / 2);
+    gm_unlock(&heap_lock);
+}
+
+/* ---- giving back */
+
+size_t gm_heap_scavenge(size_t want) {
+    enum { BATCH_PAGES = 1024 }; /* 8 MiB a call: about half a millisecond */
+    size_t done = 0;
+    for (struct gm_arena *a = gm_arena_next(NULL); a && done < want; a = gm_arena_next(a)) {
+        size_t below = SIZE_MAX, page, n;
+        while (a->size != 0 && done < want) {
+            gm_lock(&heap_lock);
+            if (below == SIZE_MAX) below = a->committed >> GM_PAGE_SHIFT;
+            n = gm_pageindex_next_dirty(&a->index, below, BATCH_PAGES, &page);
+            if (n) gm_pageindex_take(&a->index, page, n); /* ours while the kernel works */
+            gm_unlock(&heap_lock);
+            if (n == 0) break;
+            bool zero = gm_os_release((void *)(a->base + (page << GM_PAGE_SHIFT)), n << GM_PAGE_SHIFT);
+            gm_lock(&heap_lock);
+            gm_pageindex_give(&a->index, page, n, zero);
+            gm_unlock(&heap_lock);
+            if (zero) done += n << GM_PAGE_SHIFT;
+            below = page;
+        }
+    }
+    return done;
+}
+
+/* ---- numbers and checks */
+
+void gm_heap_read_stats(struct gm_heap_stats *out) {
+    gm_lock(&heap_lock);
+    *out = stats;
+    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {
+        out->committed += a->committed;
+        out->idle += a->index.free_pages << GM_PAGE_SHIFT;
+        out->released += a->index.zero_pages << GM_PAGE_SHIFT;
+        out->tables += gm_arena_table_bytes(a);
+    }
+    gm_unlock(&heap_lock);
+}
+
+void gm_heap_verify(void) {
+    gm_lock(&heap_lock);
+    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {
+        if (a->size == 0) continue;
+        gm_pageindex_verify(&a->index);
+        size_t end = a->committed >> GM_PAGE_SHIFT;
+        for (size_t page = 0; page < end; page++) {
+            uint64_t e = a->pages[page];
+            if (e <= GM_ENTRY_FREED) continue;
+            const struct gm_span *s = gm_entry_span(e);
+            size_t first = gm_arena_page_of(a, s->start);
+            GM_CHECK(page >= first && page < first + s->npages && s->cls == gm_entry_class(e));
+            GM_CHECK(gm_pageindex_run(&a->index, page, 1) == 0);
+        }
+    }
+    gm_unlock(&heap_lock);
+}

@@ -1,0 +1,45 @@
+/* The page heap: hands out and takes back runs of pages as spans, under one lock; grows by arena.
+ * Thread-safe; takes the heap lock. See malloc.c for the overview. */
+#ifndef GM_HEAP_H
+#define GM_HEAP_H
+
+#include "libgomalloc/span.h"
+
+/* A span of class cls; its pages and home bits follow from the class. NULL: out of memory. */
+struct gm_span *gm_heap_alloc_small(unsigned cls);
+/* A large span of npages, starting at a multiple of align_pages (power of two), for an object of
+ * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. */
+struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, bool *zero);
+/* Takes a span back. All its slots are home, or the large object is dead; nobody else knows of it. */
+void gm_heap_free(struct gm_span *s);
+/* Makes a large span npages long where it stands, now holding `requested` bytes. Growing fails if the
+ * pages behind it are not free and the heap's end is elsewhere; shrinking always succeeds. */
+bool gm_heap_resize(struct gm_span *s, size_t npages, size_t requested);
+
+/* The host lowers its address-space limit to `bytes`: gives reserved space back (arena.h). */
+void gm_heap_limit_address_space(size_t bytes);
+
+/* Gives free pages back to the kernel, highest first, until `want` bytes went back or none is left.
+ * Bytes given back. The lock is not held during the system calls. */
+size_t gm_heap_scavenge(size_t want);
+
+struct gm_heap_stats {
+    size_t committed;              /* bytes the heap has grown to */
+    size_t idle;                   /* in free pages */
+    size_t released;               /* of those, not backed by memory */
+    size_t tables;                 /* bytes of page tables, states, bitmaps in use */
+    uint64_t large_mallocs, large_frees;
+    uint64_t large_requested;      /* bytes asked for since the start */
+    uint64_t large_total;          /* the same, rounded to pages */
+    uint64_t large_live;           /* bytes of live large spans */
+    uint64_t large_live_requested; /* asked for in them */
+};
+void gm_heap_read_stats(struct gm_heap_stats *out);
+
+bool gm_heap_init(void);
+void gm_heap_lock(void);   /* for fork and walkers */
+void gm_heap_unlock(void);
+/* Debug: page index against its bitmaps, entries against spans. */
+void gm_heap_verify(void);
+
+#endif

@@ -1,0 +1,63 @@
+/* Objects over 32 KiB: each is a span of its own. See malloc.c for the overview.
+ *
+ * Growing: in place while the pages behind are free or the heap ends there; else to a new place, by
+ * moving the page tables (mremap) once that is cheaper than copying. A moved span is a mapping of its
+ * own until it is freed, so their number is bounded (vm.max_map_count). */
+#include <string.h>
+
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/front.h"
+#include "libgomalloc/heap.h"
+#include "libgomalloc/os/os.h"
+
+/* Above any address space; keeps page counts in 32 bits. */
+#define LARGE_MAX ((size_t)1 << 44)
+enum { MOVE_MIN = 256 * 1024, MAX_MOVED = 4096 };
+static uint32_t moved_spans; /* atomic */
+
+static size_t pages_of(size_t n) { return gm_align_up(gm_max(n, 1), GM_PAGE_SIZE) >> GM_PAGE_SHIFT; }
+
+static struct gm_span *new_large(size_t n, size_t align, bool *zero) {
+    if (n > LARGE_MAX || align > LARGE_MAX) return NULL;
+    gm_init_once();
+    size_t align_pages = align > GM_PAGE_SIZE ? align >> GM_PAGE_SHIFT : 1;
+    struct gm_span *s = gm_heap_alloc_large(pages_of(n), align_pages, n, zero);
+    if (!s && gm_reclaim()) s = gm_heap_alloc_large(pages_of(n), align_pages, n, zero);
+    return s;
+}
+
+void *gm_large_alloc(size_t n, size_t align, bool *zero) {
+    struct gm_span *s = new_large(n, align, zero);
+    return s ? (void *)s->start : gm_out_of_memory();
+}
+
+void gm_large_free(struct gm_span *s) {
+    if (s->flags & GM_SPAN_MOVED) gm_sub_relaxed(&moved_spans, 1);
+    gm_heap_free(s);
+}
+
+/* Moves the pages or their contents. */
+static void transport(struct gm_span *from, struct gm_span *to, size_t bytes) {
+    if (bytes >= MOVE_MIN && gm_load_relaxed(&moved_spans) < MAX_MOVED &&
+        gm_os_move((void *)from->start, (void *)to->start, gm_span_bytes(from))) {
+        gm_add_relaxed(&moved_spans, 1);
+        to->flags |= GM_SPAN_MOVED;
+        from->flags |= GM_SPAN_EMPTIED;
+        return;
+    }
+    memcpy((void *)to->start, (void *)from->start, bytes);
+}
+
+void *gm_large_realloc(struct gm_span *s, size_t n) {
+    if (n > LARGE_MAX) return gm_out_of_memory();
+    size_t old = s->npages, new = pages_of(n);
+    if (gm_heap_resize(s, new, n)) return (void *)s->start;
+    GM_ASSERT(new > old);
+    bool zero;
+    struct gm_span *to = new_large(n, 1, &zero);
+    if (!to) return gm_out_of_memory();
+    transport(s, to, old << GM_PAGE_SHIFT);
+    gm_large_free(s);
+    return (void *)to->start;
+}

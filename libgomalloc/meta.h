@@ -1,0 +1,30 @@
+/* Memory for the library's own records: never from the heap, never returned to the kernel, always
+ * zero when fresh. Two kinds: permanent, and fixed-size records that are reused (Go's persistentalloc
+ * and fixalloc). Records of one gm_fix keep their type for ever, so a stale pointer to one reads
+ * stale data, never unmapped memory. Thread-safe; takes the meta lock, the highest of all. */
+#ifndef GM_META_H
+#define GM_META_H
+
+#include "libgomalloc/base/compiler.h"
+
+/* `align` a power of two up to 4096. NULL if the kernel has no more. */
+void *gm_meta_alloc(size_t size, size_t align);
+/* Bytes mapped for all records so far. */
+size_t gm_meta_mapped(void);
+
+struct gm_fix {
+    size_t size, align;
+    void *free;          /* linked through the records' first words */
+    size_t in_use;       /* records handed out */
+    size_t total;        /* records ever made */
+};
+#define GM_FIX_INIT(bytes, alignment) { .size = (bytes), .align = (alignment) }
+
+/* A record; its contents are what gm_fix_put left (zero if it is new), but for its first word. */
+void *gm_fix_get(struct gm_fix *f);
+void gm_fix_put(struct gm_fix *f, void *record);
+
+void gm_meta_lock(void);   /* for fork */
+void gm_meta_unlock(void);
+
+#endif

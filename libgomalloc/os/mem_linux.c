@@ -1,0 +1,149 @@
+/* Memory from Linux. The contract stands in os.h.
+ *
+ * Every call goes through syscall(2), not through mmap(3) and its kin: a host may interpose those
+ * and allocate inside, which would call us again. errno is put back, because free() and a
+ * successful malloc() must not change it. */
+#include "libgomalloc/os/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/os/maps.h"
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+/* The system call's result, or -errno; errno itself is as before. */
+static long quiet(long number, long a, long b, long c, long d, long e, long f) {
+    int saved = errno;
+    long r = syscall(number, a, b, c, d, e, f);
+    if (r == -1) r = -errno;
+    errno = saved;
+    return r;
+}
+
+static void *map(void *hint, size_t size, int protection, int flags) {
+    long r = quiet(SYS_mmap, (long)hint, (long)size, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    return r < 0 && r > -4096 ? NULL : (void *)r;
+}
+
+size_t gm_os_page_size(void) {
+    static size_t size; /* written once with the same value by whoever comes first */
+    size_t s = __atomic_load_n(&size, __ATOMIC_RELAXED);
+    if (s == 0) {
+        int saved = errno;
+        s = (size_t)sysconf(_SC_PAGESIZE);
+        errno = saved;
+        __atomic_store_n(&size, s, __ATOMIC_RELAXED);
+    }
+    return s;
+}
+
+/* Without MAP_NORESERVE: an inaccessible private mapping is not charged anyway, and gm_os_commit is
+ * then charged like any malloc, so that the kernel refuses what the machine can never hold (an
+ * oversized request answers NULL at once) and strict accounting (overcommit 2) sees the truth. */
+void *gm_os_reserve(void *hint, size_t size, size_t align) {
+    uintptr_t page = gm_os_page_size();
+    size_t extra = align > page ? align - page : 0;
+    if (size + extra < size) return NULL;
+    char *p = map(hint, size, PROT_NONE, 0);
+    if (p && gm_is_aligned((uintptr_t)p, align)) return p;
+    if (p) gm_os_unmap(p, size);
+    p = map(NULL, size + extra, PROT_NONE, 0);
+    if (!p) return NULL;
+    char *start = (char *)gm_align_up((uintptr_t)p, align);
+    if (start > p) gm_os_unmap(p, (size_t)(start - p));
+    if (start + size < p + size + extra) gm_os_unmap(start + size, (size_t)(p + extra - start));
+    return start;
+}
+
+bool gm_os_commit(void *p, size_t size) {
+    return quiet(SYS_mprotect, (long)p, (long)size, PROT_READ | PROT_WRITE, 0, 0, 0) == 0;
+}
+
+void *gm_os_map(size_t size) { return map(NULL, size, PROT_READ | PROT_WRITE, 0); }
+
+void gm_os_unmap(void *p, size_t size) { quiet(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0); }
+
+bool gm_os_release(void *p, size_t size) {
+    return quiet(SYS_madvise, (long)p, (long)size, MADV_DONTNEED, 0, 0, 0) == 0;
+}
+
+bool gm_os_move(void *from, void *to, size_t size) {
+    long flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+    return quiet(SYS_mremap, (long)from, (long)size, (long)size, flags, (long)to, 0) == (long)to;
+}
+
+bool gm_os_renew(void *p, size_t size) {
+    /* Replaces the mapping. Linux may fail half-way only for want of its own memory; the range is
+     * inside a reservation nobody else maps into, so it could at worst be unmapped, and then the
+     * second try, in the same place, decides. */
+    for (int i = 0; i < 2; i++)
+        if (map(p, size, PROT_READ | PROT_WRITE, MAP_FIXED) == p) return true;
+    return false;
+}
+
+void gm_os_dontdump(void *p, size_t size) {
+    quiet(SYS_madvise, (long)p, (long)size, MADV_DONTDUMP, 0, 0, 0);
+}
+
+void gm_os_name(void *p, size_t size, const char *name) {
+    quiet(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, (long)p, (long)size, (long)name, 0);
+}
+
+/* The second field of a line "Key:   123 kB" is not needed: statm's first number is the total. */
+static size_t mapped_bytes(void) {
+    char text[64];
+    int fd = (int)quiet(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (fd < 0) return 0;
+    long n = quiet(SYS_read, fd, (long)text, sizeof text - 1, 0, 0, 0);
+    quiet(SYS_close, fd, 0, 0, 0, 0, 0);
+    size_t pages = 0;
+    for (long i = 0; i < n && text[i] >= '0' && text[i] <= '9'; i++) pages = pages * 10 + (size_t)(text[i] - '0');
+    return pages * gm_os_page_size();
+}
+
+size_t gm_os_address_space_left(void) {
+    struct rlimit limit;
+    if (quiet(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&limit, 0, 0) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return SIZE_MAX;
+    size_t used = mapped_bytes();
+    return limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
+}
+
+size_t gm_os_physical_memory(void) {
+    struct sysinfo info;
+    if (quiet(SYS_sysinfo, (long)&info, 0, 0, 0, 0, 0) != 0) return 0;
+    return (size_t)info.totalram * info.mem_unit;
+}
+
+enum gm_os_where gm_os_where(const void *p) {
+    struct gm_maps maps;
+    struct gm_mapping m;
+    uintptr_t address = (uintptr_t)p, here = (uintptr_t)__builtin_frame_address(0);
+    enum gm_os_where where = GM_AT_NOTHING;
+    if (!gm_maps_open(&maps)) return GM_AT_ANONYMOUS; /* no /proc: leave the verdict to the C library */
+    while (gm_maps_next(&maps, &m)) {
+        if (address < m.start || address >= m.end) continue;
+        if (!m.readable || !m.writable) where = GM_AT_NOTHING;
+        else if ((here >= m.start && here < m.end) || m.kind == GM_MAPPING_STACK) where = GM_AT_STACK;
+        else if (m.kind == GM_MAPPING_BRK) where = GM_AT_BRK;
+        else if (m.kind == GM_MAPPING_FILE || m.follows_file) where = GM_AT_FILE;
+        else where = GM_AT_ANONYMOUS;
+        break;
+    }
+    gm_maps_close(&maps);
+    return where;
+}

@@ -1,0 +1,83 @@
+/* What the library asks of the operating system: the whole contract, so that a test can put a
+ * fake in its place (tests/fake/). Functions never allocate, keep errno, and report failure as a
+ * value. All addresses and lengths are multiples of GM_OS_PAGE unless said otherwise.
+ *
+ * Memory is in one of four states (Go's names):
+ *   none      not ours                                   -- gm_os_reserve -->
+ *   reserved  ours, any access faults, costs nothing     -- gm_os_commit  -->
+ *   ready     readable and writable, zero when first touched
+ *   released  ready, but its pages went back to the kernel: reads as zero (DONTNEED), RSS fell
+ */
+#ifndef GM_OS_H
+#define GM_OS_H
+
+#include "libgomalloc/base/compiler.h"
+
+/* The unit of all calls here: the smallest page the kernel may use on x86-64 and the largest on
+ * aarch64 differ, so the real one is asked for at start and must divide the allocator's 8 KiB or be
+ * a multiple that the reservation is aligned to. */
+#define GM_OS_PAGE 4096
+size_t gm_os_page_size(void);
+
+/* ---- memory */
+
+/* none -> reserved. `size` bytes at an address aligned to `align` (power of two), near `hint` if it
+ * is not NULL. NULL if the address space cannot be had. */
+void *gm_os_reserve(void *hint, size_t size, size_t align);
+/* reserved -> ready. False if the kernel refuses; the range is then as before. Repeating is allowed. */
+bool gm_os_commit(void *p, size_t size);
+/* none -> ready. NULL if refused. */
+void *gm_os_map(size_t size);
+/* any -> none. */
+void gm_os_unmap(void *p, size_t size);
+/* ready -> released; contents are lost, addresses stay valid and read as zero. False if the kernel
+ * refused (the contents are then as they were). */
+bool gm_os_release(void *p, size_t size);
+/* Moves the pages of [from, from + size) to [to, to + size), both ready; `from` reads as zero
+ * afterwards. False if this kernel cannot (nothing has changed then). */
+bool gm_os_move(void *from, void *to, size_t size);
+/* After gm_os_move the target is a mapping of its own; this makes [p, p + size) ordinary, zeroed,
+ * ready memory again that can merge with its neighbours. False: nothing changed. */
+bool gm_os_renew(void *p, size_t size);
+/* Leaves the range out of core dumps, and names it for /proc/self/maps. Both silently optional. */
+void gm_os_dontdump(void *p, size_t size);
+void gm_os_name(void *p, size_t size, const char *name);
+/* Bytes that the address-space limits (RLIMIT_AS) still allow; SIZE_MAX if there is none. */
+size_t gm_os_address_space_left(void);
+/* Physical memory of the machine in bytes; 0 if unknown. */
+size_t gm_os_physical_memory(void);
+
+/* What lies at an address, for a pointer that is not the allocator's (reads /proc/self/maps; slow). */
+enum gm_os_where {
+    GM_AT_NOTHING,        /* not mapped, or not readable and writable */
+    GM_AT_FILE,           /* a file's mapping: text or static data of an executable or library, bss */
+    GM_AT_STACK,          /* the mapping that holds the caller's stack, or one named [stack] */
+    GM_AT_BRK,            /* [heap]: the C library's own heap */
+    GM_AT_ANONYMOUS       /* any other writable mapping */
+};
+enum gm_os_where gm_os_where(const void *p);
+
+/* ---- threads and time */
+
+int gm_os_gettid(void);
+/* True while the thread `tid` exists in this process. */
+bool gm_os_thread_exists(int tid);
+/* A key whose `at_exit` runs when a thread that has set it (to other than NULL) ends; the key's value
+ * is NULL by then and may be set again for another round (POSIX: at least 4 rounds). */
+bool gm_os_thread_key(void (*at_exit)(void *), unsigned *key);
+bool gm_os_thread_key_set(unsigned key, void *value);
+/* Monotonic clock, nanoseconds. */
+uint64_t gm_os_nanotime(void);
+/* Sleeps while *word == expected, at most timeout_ns (negative: for ever). Spurious returns allowed. */
+void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns);
+void gm_os_futex_wake(uint32_t *word, int count);
+
+/* ---- process */
+
+/* write(2), whole or -errno. */
+int gm_os_write(int fd, const void *text, size_t n);
+/* True in a set-user-ID, set-group-ID or capability-raised program (AT_SECURE). */
+bool gm_os_secure(void);
+GM_NORETURN void gm_os_abort(void);
+
+#endif

@@ -1,0 +1,45 @@
+/* realloc: in place where the slot or the pages behind allow it, else elsewhere. See malloc.c. */
+#include <string.h>
+
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/front.h"
+
+/* A slot is kept when shrinking leaves it at least half full: moving costs more than it saves. */
+static bool worth_keeping(size_t n, size_t usable) { return n <= usable && (n >= usable / 2 || usable <= 64); }
+
+static void *move(void *p, size_t usable, size_t n) {
+    void *q = gm_alloc(n);
+    if (!q) {
+        return n <= usable ? p : NULL; /* a shrink that cannot move stays where it is */
+    }
+    memcpy(q, p, gm_min(usable, n));
+    gm_free(p);
+    return q;
+}
+
+void *gm_realloc(void *p, size_t n) {
+    struct gm_span *s;
+    size_t usable = 0;
+    if (p == NULL) return gm_alloc(n);
+    switch (gm_what_is(p, &s, &usable)) {
+    case GM_FOREIGN: return gm_realloc_foreign(p, n);
+    case GM_LARGE:
+        if (n > GM_MEDIUM_MAX) return gm_large_realloc(s, n);
+        return move(p, usable, n);
+    case GM_SLOT: case GM_SMALL8: case GM_TINY:
+        if (worth_keeping(n, usable)) {
+            if (gm_load_relaxed(&gm_always_slow)) {
+                gm_exact_free(p, usable);
+                gm_exact_alloc(p, usable, n);
+            }
+            return p;
+        }
+        return move(p, usable, n);
+    case GM_FREED: gm_misuse(GM_CRIME_REALLOC_FREED, p);
+    case GM_INTERIOR: gm_misuse(GM_CRIME_REALLOC_INTERIOR, p);
+    case GM_MISALIGNED: gm_misuse(GM_CRIME_REALLOC_MISALIGNED, p);
+    case GM_UNKNOWN: break;
+    }
+    gm_misuse(GM_CRIME_REALLOC_UNKNOWN, p);
+}

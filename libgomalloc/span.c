@@ -1,0 +1,114 @@
+/* Span records and their slots. See span.h for who may do what, malloc.c for the overview. */
+#include "libgomalloc/span.h"
+
+#include <string.h>
+
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/meta.h"
+
+/* Records by words of home bits: most classes need one to three (up to 192 slots), 16 bytes needs 8,
+ * 8 bytes 16. Large spans use the smallest. */
+enum { KINDS = 4 };
+static const unsigned kind_words[KINDS] = { 1, 3, 9, 17 };
+static struct gm_fix records[KINDS] = {
+    GM_FIX_INIT(64, 64), GM_FIX_INIT(128, 64), GM_FIX_INIT(128, 64), GM_FIX_INIT(192, 64),
+};
+static struct gm_fix sides8 = GM_FIX_INIT(GM_SIDE_SMALL8, 64), sides_tiny = GM_FIX_INIT(GM_SIDE_TINY, 64);
+
+static unsigned kind_of(unsigned nwords) {
+    unsigned k = 0;
+    while (kind_words[k] < nwords) k++;
+    return k;
+}
+
+struct gm_span *gm_span_new(unsigned cls) {
+    unsigned nslots = gm_class_slots[cls], nwords = (nslots + 63) / 64;
+    struct gm_span *s = gm_fix_get(&records[kind_of(nwords)]);
+    if (!s) return NULL;
+    memset(s, 0, sizeof *s + nwords * sizeof s->home[0]);
+    gm_list_init(&s->link);
+    s->cls = (uint8_t)cls;
+    s->nwords = (uint8_t)nwords;
+    s->nslots = (uint16_t)nslots;
+    s->nfree = nslots;
+    for (unsigned w = 0; w < nwords; w++) s->home[w] = gm_mask(0, (unsigned)gm_min(64, nslots - w * 64));
+    if (cls != GM_CLASS_8 || gm_span_add_side(s, GM_SIDE_SMALL8)) return s;
+    gm_fix_put(&records[kind_of(nwords)], s);
+    return NULL;
+}
+
+bool gm_span_add_side(struct gm_span *s, size_t bytes) {
+    s->side = gm_fix_get(bytes == GM_SIDE_TINY ? &sides_tiny : &sides8);
+    if (s->side) memset(s->side, 0, bytes);
+    return s->side != NULL;
+}
+
+void gm_span_delete(struct gm_span *s) {
+    if (s->cls && s->side) gm_fix_put(s->flags & GM_SPAN_TINY ? &sides_tiny : &sides8, s->side);
+    gm_fix_put(&records[kind_of(s->nwords)], s);
+}
+
+size_t gm_span_record_bytes(void) {
+    size_t sum = gm_load_relaxed(&sides8.in_use) * sides8.size + gm_load_relaxed(&sides_tiny.in_use) * sides_tiny.size;
+    for (unsigned k = 0; k < KINDS; k++) sum += gm_load_relaxed(&records[k].in_use) * records[k].size;
+    return sum;
+}
+
+struct gm_span *gm_span_of(const struct gm_arena *a, uintptr_t p) {
+    size_t page = gm_arena_page_of(a, p);
+    /* acquire: pairs with the release in heap.c where entries are written: the record is filled in. */
+    uint64_t e = gm_load_acquire(&a->pages[page]);
+    if (e > GM_ENTRY_FREED) {
+        struct gm_span *s = gm_entry_span(e);
+        return p - s->start < gm_span_bytes(s) ? s : NULL;
+    }
+    /* No entry of its own: perhaps the middle of a large object, whose every chunk has one. */
+    e = gm_load_acquire(&a->pages[gm_align_down(page, GM_CHUNK_PAGES)]);
+    if (e <= GM_ENTRY_FREED || gm_entry_class(e) != 0) return NULL;
+    struct gm_span *s = gm_entry_span(e);
+    return p - s->start < gm_span_bytes(s) ? s : NULL;
+}
+
+unsigned gm_span_take(struct gm_span *s, void **out, unsigned want) {
+    unsigned n = 0, size = gm_class_size[s->cls];
+    for (unsigned w = 0; w < s->nwords && n < want; w++) {
+        uint64_t bits = gm_load_relaxed(&s->home[w]), taken = 0;
+        for (; bits && n < want; bits &= bits - 1, n++) {
+            unsigned b = gm_low_bit(bits);
+            taken |= UINT64_C(1) << b;
+            out[n] = (void *)(s->start + (size_t)(w * 64 + b) * size);
+        }
+        /* acquire: pairs with the release in gm_span_give: whoever gave the slot is done with it.
+         * Only we clear bits, so each one seen above is still set. */
+        if (taken) gm_and_acquire(&s->home[w], ~taken);
+    }
+    if (n) gm_sub_relaxed(&s->nfree, n);
+    for (unsigned i = 0; i < n / 2; i++) {
+        void *p = out[i];
+        out[i] = out[n - 1 - i];
+        out[n - 1 - i] = p;
+    }
+    return n;
+}
+
+unsigned gm_span_give(struct gm_span *s, uintptr_t slot) {
+    unsigned i = gm_span_index(s, slot);
+    GM_ASSERT(gm_span_slot(s, i) == slot);
+    uint64_t bit = UINT64_C(1) << (i & 63);
+    /* release: our last use of the slot comes before its next owner's first (see gm_span_take). */
+    uint64_t before = gm_or_release(&s->home[i / 64], bit);
+    GM_CHECK(!(before & bit)); /* a slot that comes home twice would be handed out twice */
+    return gm_add_relaxed(&s->nfree, 1) + 1;
+}
+
+void gm_span_verify(const struct gm_span *s) {
+    unsigned bits = 0;
+    for (unsigned i = 0; i < s->nslots; i++) {
+        if (!(gm_load_relaxed(&s->home[i / 64]) >> (i & 63) & 1)) continue;
+        bits++;
+        uintptr_t slot = gm_span_slot(s, i);
+        if (s->cls != GM_CLASS_8) GM_CHECK(gm_load_relaxed(gm_arena_state_of(s->arena, slot)) == 0);
+        else GM_CHECK(gm_load_relaxed((uint8_t *)s->side + i) == 0);
+    }
+    GM_CHECK(bits == gm_load_relaxed(&s->nfree));
+}

@@ -1,0 +1,27 @@
+/* Batches of free slots on their way between threads, without a lock.
+ *
+ * Frees by another thread than the allocating one fill the freeing thread's cache; what overflows
+ * leaves as a batch into one of the class's places here, and whoever refills next takes it whole.
+ * Nothing waits for the owner of anything. A place holds NULL or a batch; an exchange or
+ * compare-and-swap moves it, so there is no list that could be cut or mended wrongly (no ABA), and the
+ * memory held here is bounded by construction. Full: the caller goes to central.
+ *
+ * Figures that decided it stand in malloc.c. */
+#ifndef GM_TRANSFER_H
+#define GM_TRANSFER_H
+
+#include "libgomalloc/sizeclass.h"
+
+#define GM_BATCH_MAX 64
+
+/* Hands over n <= GM_BATCH_MAX free slots. False: no place is free (or no memory for the batch). */
+bool gm_transfer_put(unsigned cls, void **slots, unsigned n);
+/* Takes a batch: stores its slots in out[0..GM_BATCH_MAX) and returns how many; 0: there is none. Without
+ * `all` it may miss one that another thread is just putting. */
+unsigned gm_transfer_get(unsigned cls, void **out, bool all);
+/* Slots waiting here, for statistics. */
+unsigned gm_transfer_count(unsigned cls);
+/* Bytes of batch records. */
+size_t gm_transfer_bytes(void);
+
+#endif

@@ -1,0 +1,69 @@
+/* Blocks of somebody else's that arrive at our free.
+ *
+ * They exist: a library bound to the C library's malloc by dlmopen or by a call into libc's own
+ * namespace hands a block to code that is bound to us; a program keeps blocks across the dlopen that
+ * brought us in. Whoever made the block must take it back, and the one maker that can be asked is the
+ * C library. So: an address in the brk heap or in an anonymous mapping goes to the C library's free,
+ * whose own checks end the process if it is none of its blocks; an address on the stack, in a file's
+ * mapping (text, static data) or nowhere is a crime.
+ *
+ * The C library's functions are looked up once, in libc itself and not in search order, where another
+ * allocator may stand before it (a program linked with jemalloc has it NEEDED); and beforehand, as
+ * dlsym takes the loader's lock and may allocate, and free must do neither.
+ *
+ * The loader's own blocks are no such case. Until malloc is bound, ld.so hands out memory from the end
+ * of its data segment, and it keeps account of what it may not give to the real free later (initial
+ * dtv, names and search paths marked as not to be freed), because the C library could not take it
+ * either. Over programs with RPATHs, TLS growth, audit modules and repeated dlclose none was seen. */
+#define _GNU_SOURCE 1
+#include "preload/process.h"
+
+#include "libgomalloc/alloc.h"
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/base/panic.h"
+#include "libgomalloc/os/os.h"
+
+#include <dlfcn.h>
+#include <gnu/lib-names.h>
+#include <string.h>
+
+static struct {
+    void (*free)(void *p);
+    size_t (*usable_size)(void *p);
+} c_library;
+
+static bool may_be_c_library(const void *p) {
+    enum gm_os_where where = gm_os_where(p);
+    return c_library.free != NULL && (where == GM_AT_BRK || where == GM_AT_ANONYMOUS);
+}
+
+static void foreign_free(void *p) {
+    if (!may_be_c_library(p)) gm_misuse(GM_CRIME_FREE_UNKNOWN, p);
+    c_library.free(p);
+}
+
+/* The new block is ours: a foreign one that grows moves in. */
+static void *foreign_realloc(void *p, size_t n) {
+    if (!may_be_c_library(p)) gm_misuse(GM_CRIME_REALLOC_UNKNOWN, p);
+    size_t held = c_library.usable_size(p);
+    void *moved = gm_alloc(n);
+    if (moved == NULL) return NULL;
+    memcpy(moved, p, gm_min(held, n));
+    c_library.free(p);
+    return moved;
+}
+
+/* Asking is no crime; what nobody is known to have allocated has no usable bytes. */
+static size_t foreign_usable_size(void *p) { return may_be_c_library(p) ? c_library.usable_size(p) : 0; }
+
+void gm_foreign_init(void) {
+    void *libc = dlopen(LIBC_SO, RTLD_LAZY | RTLD_NOLOAD);
+    if (libc == NULL) return;
+    void *free_it = dlsym(libc, "__libc_free"), *usable = dlsym(libc, "malloc_usable_size");
+    if (free_it == NULL || usable == NULL) return;
+    c_library.free = (void (*)(void *))free_it;
+    c_library.usable_size = (size_t (*)(void *))usable;
+
+    static const struct gm_foreign hooks = {foreign_free, foreign_realloc, foreign_usable_size};
+    gm_set_foreign(&hooks);
+}

@@ -1,0 +1,23 @@
+/* See next.h. Slots are filled at the first call and not in the constructor: a process that never
+ * calls setrlimit or sigset should not pay for looking them up. dlsym may allocate, which is fine
+ * here and would not be inside free; foreign.c therefore resolves what it needs beforehand. */
+#define _GNU_SOURCE 1
+#include "preload/next.h"
+
+#include "libgomalloc/base/print.h"
+#include "libgomalloc/os/os.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+
+void *gm_next_find(void **slot, const char *name) {
+    int saved = errno;
+    void *f = dlsym(RTLD_NEXT, name);
+    if (f == NULL) {
+        gm_eprintf("gomalloc: no %s in the C library\n", name);
+        gm_os_abort();
+    }
+    gm_store_relaxed(slot, f);
+    errno = saved;
+    return f;
+}

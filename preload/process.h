@@ -1,0 +1,21 @@
+/* What the wrappers must know about the process they run in. init.c keeps it. */
+#ifndef GM_PRELOAD_PROCESS_H
+#define GM_PRELOAD_PROCESS_H
+
+#include "libgomalloc/base/compiler.h"
+
+/* A sanitizer owns malloc (sanitizer.c): the wrappers pass everything on unchanged. Written by the
+ * constructor, before there are threads. */
+extern bool gm_standing_aside;
+
+/* False in the child of vfork or of a clone that shares memory: what is written here, the parent has
+ * to live with. False as well in the child of a fork that ran no fork handlers (_Fork, raw clone). */
+bool gm_process_is_own(void);
+
+/* True if a sanitizer's runtime is in the process; says so on stderr. */
+bool gm_sanitizer_in_charge(void);
+
+/* Finds the C library's own allocator and tells the allocator about it. */
+void gm_foreign_init(void);
+
+#endif
