@@ -53,12 +53,137 @@ $B/exports.map: preload/exports.txt preload/mkexports.sh
 # No NEEDED but libc; never unloaded (its code runs until the last thread is gone).
 $B/libgomalloc.so: $(objects) $B/exports.map
 	$(CC) -shared -o $@ $(objects) -Wl,--version-script=$B/exports.map -Wl,-soname,libgomalloc.so \
-	    -Wl,-z,nodelete -Wl,-z,now -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
+	    -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
 	    -Wl,-z,defs $(filter -fsanitize%,$(OPT.$(VARIANT)))
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
 
+# ---- tests. A test is a program or a script; tests/exec says how each kind is run.
+
+TESTFLAGS := -std=gnu17 -O1 -g -Wall -Wextra -Werror -Wno-unused-parameter -fno-builtin -pthread -D_GNU_SOURCE -I. -MMD -MP
+UNITFLAGS := -std=gnu17 -g -Wall -Wextra -Werror -Wno-unused-parameter -pthread -D_GNU_SOURCE -DGM_BUILD -I. -MMD -MP \
+             -ftls-model=initial-exec $(OPT.$(VARIANT))
+SANITIZE := $(filter -fsanitize%,$(OPT.$(VARIANT)))
+STATIC_SANITIZER.asan := -static-libasan
+STATIC_SANITIZER.tsan := -static-libtsan
+
+bin = $(patsubst %,$B/%,$(basename $(wildcard $1)))
+unit_tests := $(call bin,tests/unit/*.c)
+host_tests := $(call bin,tests/api/*.c tests/api/*.cpp tests/programs/*.c tests/programs/*.cpp tests/stress/*.c)
+misuse_programs := $(call bin,tests/misuse/*.c)
+fuzz_programs := $(call bin,tests/fuzz/*.c)
+golden_programs := $(call bin,tests/golden/*.c)
+plugins := $(patsubst %,$B/%.so,$(basename $(wildcard tests/programs/plugins/*.c tests/programs/plugins/*.cpp)))
+scripts := $(wildcard tests/api/*.sh tests/misuse/*.sh tests/programs/*.sh tests/golden/*.sh tests/lint/*.sh)
+
+$B/tests/check.o: tests/check.c tests/check.h
+	@mkdir -p $(@D)
+	$(CC) $(UNITFLAGS) -c -o $@ $<
+
+$B/tests/fake/os_fake.o: tests/fake/os_fake.c
+	@mkdir -p $(@D)
+	$(CC) $(UNITFLAGS) -c -o $@ $<
+
+# A unit test whose first line says "fake os" is linked with the fake in front of the archive.
+$B/tests/unit/%: tests/unit/%.c $B/tests/check.o $B/tests/fake/os_fake.o $B/libgomalloc.a
+	@mkdir -p $(@D)
+	$(CC) $(UNITFLAGS) -o $@ $< $B/tests/check.o $$(head -1 $< | grep -q 'fake os' && echo $B/tests/fake/os_fake.o) \
+	    $B/libgomalloc.a $(STATIC_SANITIZER.$(VARIANT)) -lm
+
+$B/tests/fuzz/%: tests/fuzz/%.c $B/libgomalloc.a
+	@mkdir -p $(@D)
+	$(CC) $(UNITFLAGS) -o $@ $< $B/libgomalloc.a $(STATIC_SANITIZER.$(VARIANT))
+
+$B/tests/%: tests/%.c $B/tests/check.o
+	@mkdir -p $(@D)
+	$(CC) $(TESTFLAGS) -o $@ $< $B/tests/check.o -ldl -lrt -lm
+
+$B/tests/%: tests/%.cpp $B/tests/check.o
+	@mkdir -p $(@D)
+	$(CXX) $(filter-out -std=gnu17,$(TESTFLAGS)) -std=gnu++17 -o $@ $< $B/tests/check.o -ldl
+
+$B/tests/programs/plugins/%.so: tests/programs/plugins/%.c
+	@mkdir -p $(@D)
+	$(CC) $(TESTFLAGS) -fPIC -shared -o $@ $<
+
+$B/tests/programs/plugins/%.so: tests/programs/plugins/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(filter-out -std=gnu17,$(TESTFLAGS)) -std=gnu++17 -fPIC -shared -o $@ $<
+
+test_programs := $(host_tests) $(misuse_programs) $(fuzz_programs) $(golden_programs) $(plugins)
+test-programs: all $(unit_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs))
+
+PROVE := prove --timer --exec tests/exec
+SUB = $(MAKE) --no-print-directory -s
+
+setup-%:
+	@sh tests/setup.sh $*
+
+# Everything under the release build; unit tests, stress and fuzzing under the debug build and the
+# sanitizers as well; the debug build once more under the host programs.
+test: setup-test
+	@$(SUB) VARIANT=release test-programs
+	@$(SUB) VARIANT=debug test-programs
+	@$(SUB) VARIANT=asan test-programs
+	@$(SUB) VARIANT=ubsan test-programs
+	@$(SUB) VARIANT=tsan test-programs
+	@$(SUB) VARIANT=release prove
+	@$(SUB) VARIANT=debug prove
+	@$(SUB) VARIANT=asan prove-unit
+	@$(SUB) VARIANT=ubsan prove-unit
+	@$(SUB) VARIANT=tsan prove-unit
+
+prove: test-programs
+	@echo "== $(VARIANT)"
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests) $(fuzz_programs) $(host_tests) $(scripts)
+
+prove-unit: test-programs
+	@echo "== $(VARIANT): unit tests"
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests)
+
+# ---- campaigns
+
+stress: all
+	@$(SUB) VARIANT=debug test-programs
+	@GM_STRESS_SECONDS=60 GM_LIMIT=3600 GM_BUILD_DIR=build $(PROVE) $(filter %/stress/trade,$(host_tests))
+	@GM_STRESS_SECONDS=60 GM_LIMIT=3600 GM_BUILD_DIR=build/debug $(PROVE) $(patsubst build/%,build/debug/%,$(filter %/stress/trade,$(host_tests)))
+
+bench: setup-bench all
+	bench/run
+
+# ---- what a user runs
+
+demo: setup-demo all
+	@sh tests/demo.sh $(CURDIR)/$B/libgomalloc.so
+
+$B/mkman: libgomalloc/mkman.c libgomalloc/conf.def libgomalloc/conf.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O1 -DGM_BUILD -I. -o $@ $<
+
+$B/gomalloc.3 $B/gomalloc.7: $B/gomalloc.%: $B/mkman
+	$B/mkman $* > $@
+
+$B/gomalloc.pc: libgomalloc/gomalloc.h Makefile
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: gomalloc' \
+	    'Description: The Go runtime memory manager for C programs' 'Version: $(VERSION)' \
+	    'Libs: -L$${libdir} -lgomalloc' 'Cflags: -I$${includedir}' > $@
+
+install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man3 \
+	    $(DESTDIR)$(PREFIX)/share/man/man7
+	install -m 755 $B/libgomalloc.so $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 $B/libgomalloc.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 libgomalloc/gomalloc.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $B/gomalloc.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	install -m 644 $B/gomalloc.3 $(DESTDIR)$(PREFIX)/share/man/man3/
+	install -m 644 $B/gomalloc.7 $(DESTDIR)$(PREFIX)/share/man/man7/
+
+# Writes the generated table anew; tests/lint checks that it is current.
+sizeclass:
+	@mkdir -p $B
+	$(CC) -O1 -o $B/mksizeclass libgomalloc/mksizeclass.c && $B/mksizeclass > libgomalloc/sizeclass_table.h
+
 clean:
 	rm -rf build
 
-.PHONY: all clean
+.PHONY: all clean test prove prove-unit test-programs stress bench demo install sizeclass

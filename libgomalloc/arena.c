@@ -1,5 +1,6 @@
 /* See arena.h. Layout of one reservation, low to high: bitmaps and summaries of the page index
- * (ready from the start, touched as the heap grows), page table, slot states, heap. */
+ * (ready from the start, touched as the heap grows), page table, slot states, the library's records
+ * (primary arena only, see meta.h), heap. */
 #include "libgomalloc/arena.h"
 
 #include "libgomalloc/base/check.h"
@@ -21,23 +22,28 @@ static struct gm_arena **sparse_root[1 << ROOT_BITS];
 struct gm_arena *gm_sparse_arenas;      /* list; added to under the heap lock */
 
 struct layout {
-    size_t index, pages, state, total; /* bytes before the heap: sizes of the tables, and their sum */
+    size_t index, pages, state, meta, total; /* bytes before the heap: of the tables, and their sum */
 };
 
-static struct layout layout_of(size_t heap, size_t os_page) {
+/* A span record takes at most 128 bytes per 8 KiB page (192 for class 8): twice that for records. */
+enum { META_SHIFT = 5 };
+
+static struct layout layout_of(size_t heap, size_t os_page, bool primary) {
     size_t chunks = gm_align_up(heap, GM_CHUNK_SIZE) / GM_CHUNK_SIZE;
     struct layout l;
     l.index = gm_align_up(chunks * sizeof(struct gm_pagebits) + gm_pageindex_bytes(chunks), os_page);
     l.pages = gm_align_up((heap >> GM_PAGE_SHIFT) * sizeof(uint64_t), os_page);
     l.state = gm_align_up(heap >> GM_STATE_SHIFT, os_page);
-    l.total = l.index + l.pages + l.state;
+    l.meta = primary ? gm_align_up(heap >> META_SHIFT, 64 * 1024) : 0;
+    l.total = l.index + l.pages + l.state + l.meta;
     return l;
 }
 
 /* Reserves an arena for `heap` bytes, heap start aligned to 64 MiB (2 MiB for tiny ones). */
 static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     size_t os_page = gm_os_page_size();
-    struct layout l = layout_of(heap, os_page);
+    bool primary = a == &gm_space.primary;
+    struct layout l = layout_of(heap, os_page, primary);
     size_t before = gm_align_up(l.total, align);
     char *p = gm_os_reserve(NULL, before + heap, align);
     if (!p) return false;
@@ -53,6 +59,7 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     a->committed = 0;
     a->pages = (uint64_t *)(tables + l.index);
     a->state = (uint8_t *)tables + l.index + l.pages;
+    if (primary) gm_meta_set_region(a->state + l.state, l.meta);
     gm_pageindex_init(&a->index, chunks, (struct gm_pagebits *)tables,
                       tables + chunks * sizeof(struct gm_pagebits));
     return true;
@@ -144,6 +151,7 @@ bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
     if (new > a->size || new < old) return false;
     if (!commit_table(a->state, old >> GM_STATE_SHIFT, new >> GM_STATE_SHIFT)) return false;
     if (!commit_table(a->pages, (old >> GM_PAGE_SHIFT) * 8, (new >> GM_PAGE_SHIFT) * 8)) return false;
+    if (a == &gm_space.primary && !gm_meta_commit(new >> META_SHIFT)) return false;
     if (!gm_os_commit((void *)(a->base + old), bytes)) return false;
     gm_os_name((void *)a->base, new, "gomalloc heap");
     /* release: pairs with the acquire in gm_arena_of. The fast path of free() reads limit16 without
@@ -165,6 +173,7 @@ void gm_arena_shrink(struct gm_arena *a, size_t keep) {
     gm_os_unmap((void *)(a->base + keep), a->size - keep);
     if (state_to > state_from) gm_os_unmap(a->state + state_from, state_to - state_from);
     if (pages_to > pages_from) gm_os_unmap((char *)a->pages + pages_from, pages_to - pages_from);
+    if (a == &gm_space.primary) gm_meta_shrink_region(keep >> META_SHIFT);
     a->size = keep;
 }
 

@@ -17,11 +17,13 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/central.h"
+#include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
+#include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/transfer.h"
 
-enum { FIRST_WORDS = 4, MAX_WORDS = 128, MAX_CACHED_BYTES = 16 * 1024, EXIT_ROUNDS = 4 };
+enum { FIRST_WORDS = 4, WARM = 15, /* slots of the array of a warm bin */ MAX_WORDS = 128, MAX_CACHED_BYTES = 16 * 1024, EXIT_ROUNDS = 4 };
 
 /* An empty array that is full as well: NULL is what a pop finds. */
 static void *nothing[1];
@@ -43,7 +45,7 @@ static unsigned living;
 static struct { uint64_t mallocs, requested; } dead[GM_CLASSES]; /* of ended threads (threads lock) */
 static struct { uint64_t mallocs, requested; } direct[GM_CLASSES]; /* without a cache (atomic) */
 
-static struct gm_fix caches = GM_FIX_INIT(GM_CACHE_BYTES, GM_CACHE_BYTES);
+static struct gm_fix caches = GM_FIX_INIT(GM_CACHE_BYTES, GM_CACHE_LINE);
 /* Arrays of 8, 16, 32, 64, 128 words. */
 enum { ARRAY_KINDS = 5 };
 static struct gm_fix arrays[ARRAY_KINDS] = {
@@ -88,8 +90,10 @@ static void arm(struct gm_cache *c) {
 }
 
 struct gm_cache *gm_cache_get(void) {
+    if (gm_nested()) return NULL;
     struct gm_cache *c = gm_tc;
-    if (GM_UNLIKELY(have_orphans)) gm_cache_adopt_orphan();
+    if (GM_UNLIKELY(gm_load_relaxed(&have_orphans))) gm_cache_adopt_orphan();
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain();
     if (c == &gm_no_cache) {
         if (ending || gm_load_relaxed(&gm_always_slow)) return NULL;
         c = attach();
@@ -106,11 +110,14 @@ static void add_to_dead(struct gm_cache *c) {
     }
 }
 
+static bool is_inside(const struct gm_cache *c, unsigned bin) { return c->inside_array[bin / 8] >> bin % 8 & 1; }
+
 static void free_array(struct gm_cache *c, unsigned bin) {
-    struct gm_bin_cold *cold = &c->cold[bin];
-    if (cold->capacity && !cold->inside) gm_fix_put(arrays_of(cold->capacity + 1u), c->limit[bin] - cold->capacity);
+    unsigned capacity = c->capacity[bin];
+    if (capacity && !is_inside(c, bin)) gm_fix_put(arrays_of(capacity + 1), c->limit[bin] - capacity);
     c->top[bin] = c->limit[bin] = nothing;
-    cold->capacity = 0;
+    c->capacity[bin] = 0;
+    c->inside_array[bin / 8] &= (uint8_t)~(1u << bin % 8);
 }
 
 static void discard(struct gm_cache *c) {
@@ -156,14 +163,13 @@ void gm_cache_disable(void) {
 
 /* The array's first entry. */
 static void **first_of(const struct gm_cache *c, unsigned bin) {
-    return c->limit[bin] - c->cold[bin].capacity + 1;
+    return c->limit[bin] - c->capacity[bin] + 1;
 }
 
 /* Doubles the array of a bin, or makes its first one. Failing to is no harm. */
 static void grow_array(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls);
-    struct gm_bin_cold *cold = &c->cold[bin];
-    unsigned words = cold->capacity ? (cold->capacity + 1u) * 2 : FIRST_WORDS;
+    unsigned words = c->capacity[bin] ? (c->capacity[bin] + 1u) * 2 : FIRST_WORDS;
     void **array = NULL;
     if (words > max_words(cls)) return;
     bool inside = words == FIRST_WORDS && c->inside_used + words <= GM_CACHE_INSIDE;
@@ -179,30 +185,49 @@ static void grow_array(struct gm_cache *c, unsigned cls) {
     array[0] = NULL;
     memcpy(array + 1, first_of(c, bin), n * sizeof *array);
     free_array(c, bin);
-    cold->capacity = (uint16_t)(words - 1);
-    cold->inside = inside;
+    c->capacity[bin] = (uint8_t)(words - 1);
+    if (inside) c->inside_array[bin / 8] |= (uint8_t)(1u << bin % 8);
     c->limit[bin] = array + words - 1;
     c->top[bin] = array + n;
 }
 
+/* How many slots a cold bin takes: half its room, but at first one large or a cache line of small ones, so
+ * that neighbours in the span are not two threads' first objects in one line. */
+static unsigned cold_refill(unsigned cls, unsigned capacity) {
+    unsigned size = gm_class_size[cls], first = size >= GM_CACHE_LINE ? 1 : GM_CACHE_LINE / size;
+    return (unsigned)gm_min(capacity, gm_max(first, capacity <= FIRST_WORDS ? 1 : (capacity + 1) / 2));
+}
+
+#ifdef GM_DEBUG
+/* The expensive walkers, at the seam every miss passes: the cache often, the whole heap rarely. */
+static void verify_now_and_then(struct gm_cache *c) {
+    static GM_TLS unsigned misses;
+    misses++;
+    if (misses % 64 == 0) gm_cache_verify(c);
+    if (misses % 4096 == 0) gm_central_verify();
+    if (misses % 4096 == 0) gm_heap_verify();
+}
+#endif
+
 bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls);
-    struct gm_bin_cold *cold = &c->cold[bin];
     void *slots[GM_BATCH_MAX];
     gm_store_relaxed(&c->busy, 1);
     grow_array(c, cls);
-    unsigned capacity = cold->capacity, n = 0;
+    unsigned capacity = c->capacity[bin], n = 0;
     if (capacity) {
         n = gm_transfer_get(cls, slots, false);
         if (n > capacity) { /* a fuller cache than ours sent it */
             gm_central_give(cls, slots + capacity, n - capacity);
             n = capacity;
         }
-        if (n == 0) n = gm_central_refill(cls, &cold->current, slots, (unsigned)gm_min((capacity + 1) / 2, GM_BATCH_MAX));
+        if (n == 0 && capacity < WARM) n = gm_central_take(cls, slots, cold_refill(cls, capacity));
+        else if (n == 0) n = gm_central_refill(cls, &c->current[bin], slots, (unsigned)gm_min((capacity + 1) / 2, GM_BATCH_MAX));
         memcpy(first_of(c, bin), slots, n * sizeof *slots);
         c->top[bin] = first_of(c, bin) + n - 1;
     }
     gm_store_relaxed(&c->busy, 0);
+    GM_EXPENSIVE(verify_now_and_then(c));
     return n != 0;
 }
 
@@ -210,17 +235,17 @@ bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
 static void send(unsigned cls, void **slots, unsigned n) {
     while (n) {
         unsigned k = (unsigned)gm_min(n, GM_BATCH_MAX);
-        if (!gm_transfer_put(cls, slots, k)) gm_central_give(cls, slots, k);
+        if (!gm_transfer_put(cls, slots, k, gm_central_span_bytes(cls))) gm_central_give(cls, slots, k);
         slots += k;
         n -= k;
     }
 }
 
 void gm_cache_make_room(struct gm_cache *c, unsigned cls) {
-    unsigned bin = gm_bin_of(cls), before = c->cold[bin].capacity;
+    unsigned bin = gm_bin_of(cls), before = c->capacity[bin];
     gm_store_relaxed(&c->busy, 1);
     grow_array(c, cls);
-    if (c->cold[bin].capacity == before && before) { /* as large as it gets: the older half leaves */
+    if (c->capacity[bin] == before && before) { /* as large as it gets: the older half leaves */
         void **first = first_of(c, bin);
         unsigned n = gm_bin_count(c, bin), leave = (n + 1) / 2;
         send(cls, first, leave);
@@ -234,11 +259,10 @@ void gm_cache_make_room(struct gm_cache *c, unsigned cls) {
 
 static void flush_bin(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls), n = gm_bin_count(c, bin);
-    struct gm_bin_cold *cold = &c->cold[bin];
     if (n) gm_central_give(cls, first_of(c, bin), n);
     c->top[bin] -= n;
-    if (cold->current) gm_central_release(cold->current);
-    cold->current = NULL;
+    if (c->current[bin]) gm_central_release(c->current[bin]);
+    c->current[bin] = NULL;
 }
 
 void gm_cache_flush(struct gm_cache *c) {
@@ -290,14 +314,13 @@ void gm_cache_fork_child(void) {
 /* Of the slots in an abandoned array, those that are really free go home. */
 static void adopt_bin(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls), n = gm_bin_count(c, bin);
-    struct gm_bin_cold *cold = &c->cold[bin];
     for (unsigned i = 0; i < n; i++) {
         void *slot = first_of(c, bin)[i];
         if (cls != GM_CLASS_8 && gm_load_relaxed(&gm_space.state_bias[(uintptr_t)slot >> GM_STATE_SHIFT]) == 0)
             gm_central_give(cls, &slot, 1);
     }
-    if (cold->current) gm_central_release(cold->current);
-    cold->current = NULL;
+    if (c->current[bin]) gm_central_release(c->current[bin]);
+    c->current[bin] = NULL;
 }
 
 void gm_cache_adopt_orphan(void) {

@@ -1,10 +1,14 @@
 /* The per-thread cache (Go's mcache): per size class a small array of free slots. The pop and push
  * that malloc and free inline live in fastpath.h; everything here is the miss side.
  *
- * A record is one 4 KiB page and starts with what the fast paths touch. Arrays are stacks with a NULL
- * below their first entry, so that "empty" costs no second comparison. They start with room for 3 slots
- * inside the record (a parked thread keeps one page), and double each time they run over or dry, up to
- * 127 slots or 16 KiB of cached bytes a class.
+ * A record is less than a 4 KiB page and starts with what the fast paths touch. Arrays are stacks with a
+ * NULL below their first entry, so that "empty" costs no second comparison. They start with room for 3
+ * slots inside the record, and double each time they run over or dry, up to 127 slots or 16 KiB of
+ * cached bytes a class.
+ *
+ * A bin is cold while its array is small. A cold bin takes its few slots from a span that many threads
+ * share, so that ten thousand threads with three objects each do not hold thirty thousand spans; a
+ * warm one has a span to itself, and its refills need no lock.
  *
  * Who writes: the owning thread only. Others read counters for statistics (aligned words; a reader
  * may see them a little old). The child of a fork owns the caches of the threads that are gone
@@ -24,15 +28,8 @@ struct gm_span;
 #define GM_BIN_8 GM_CLASSES
 GM_INLINE unsigned gm_bin_of(unsigned cls) { return cls == GM_CLASS_8 ? GM_BIN_8 : cls; }
 
-struct gm_bin_cold {
-    struct gm_span *current; /* refills come from here */
-    uint16_t capacity;       /* slots; the array begins at limit - capacity */
-    uint8_t inside;          /* the array lies in the record itself */
-    uint8_t unused[5];
-};
-
-#define GM_CACHE_BYTES 4096
-#define GM_CACHE_INSIDE 54   /* words for first arrays */
+#define GM_CACHE_BYTES 3456
+#define GM_CACHE_INSIDE 28   /* words for first arrays */
 
 /* Four parallel arrays rather than an array of bins: with eight bytes an element the hit paths
  * address them by scaled index, which saves four instructions a malloc+free pair. */
@@ -49,10 +46,12 @@ struct gm_cache {
     struct gm_list link;     /* of all caches (threads lock) */
     uintptr_t tiny_next, tiny_end; /* free part of the thread's current tiny block */
     uint16_t inside_used;
-    struct gm_bin_cold cold[GM_BINS];
+    struct gm_span *current[GM_BINS]; /* refills come from here; NULL while the bin is cold */
+    uint8_t capacity[GM_BINS];        /* slots of the array, which begins at limit - capacity */
+    uint8_t inside_array[(GM_BINS + 7) / 8]; /* bit: the array lies in the record itself */
     void *inside[GM_CACHE_INSIDE];
 };
-GM_STATIC_ASSERT(sizeof(struct gm_cache) <= GM_CACHE_BYTES, "a cache record is one page");
+GM_STATIC_ASSERT(sizeof(struct gm_cache) <= GM_CACHE_BYTES, "a parked thread costs less than a page");
 
 /* The thread's cache. Before the first allocation, and once the thread is ending, it is gm_no_cache,
  * whose bins are empty and full at once: both fast paths fall through to their slow halves. */
@@ -83,7 +82,7 @@ GM_INLINE bool gm_cache_push(struct gm_cache *c, size_t bin, void *slot) {
 
 /* Slots in a bin; another thread's may be in motion. */
 GM_INLINE unsigned gm_bin_count(const struct gm_cache *c, unsigned bin) {
-    return (unsigned)(gm_load_relaxed(&c->top[bin]) - (gm_load_relaxed(&c->limit[bin]) - c->cold[bin].capacity));
+    return (unsigned)(gm_load_relaxed(&c->top[bin]) - (gm_load_relaxed(&c->limit[bin]) - c->capacity[bin]));
 }
 
 /* Lets go of the thread's open tiny block (tiny.c, above this layer; NULL until that is used). */

@@ -70,8 +70,8 @@ static struct gm_span *pick(struct central *c) {
     return NULL;
 }
 
-static struct gm_span *new_span(unsigned cls) {
-    struct gm_span *s = gm_heap_alloc_small(cls);
+static struct gm_span *new_span(unsigned cls, bool anywhere) {
+    struct gm_span *s = gm_heap_alloc_small(cls, anywhere);
     if (s) gm_add_relaxed(&central[cls].spans, 1);
     return s;
 }
@@ -100,21 +100,28 @@ unsigned gm_central_refill(unsigned cls, struct gm_span **current, void **out, u
         s = empty ? empty : pick(c); /* it filled up again while we looked elsewhere: go on with it */
         if (s) s->place = GM_PLACE_CURRENT;
         gm_unlock(&c->lock);
-        if (!s && (s = new_span(cls)) != NULL) {
-            if (s->flags & GM_SPAN_SPARSE) { /* the reservation is exhausted: take_one finds it */
-                gm_lock(&c->lock);
-                s->place = GM_PLACE_PARTIAL;
-                gm_list_push(&c->sparse, &s->link);
-                gm_unlock(&c->lock);
-                s = NULL;
-            } else {
-                s->place = GM_PLACE_CURRENT;
-            }
-        }
+        if (!s && (s = new_span(cls, false)) != NULL) s->place = GM_PLACE_CURRENT;
         *current = s;
         n = s ? gm_span_take(s, out, want) : 0;
     }
     if (n) gm_add_relaxed(&c->out, n);
+    return n;
+}
+
+unsigned gm_central_take(unsigned cls, void **out, unsigned want) {
+    struct central *c = &central[cls];
+    gm_lock(&c->lock);
+    struct gm_span *s = pick(c);
+    if (!s) {
+        gm_unlock(&c->lock);
+        s = new_span(cls, false); /* two threads may do so at once: then there are two */
+        if (!s) return 0;
+        gm_lock(&c->lock);
+    }
+    unsigned n = gm_span_take(s, out, want);
+    settle(c, s, gm_load_relaxed(&s->nfree));
+    gm_unlock(&c->lock);
+    gm_add_relaxed(&c->out, n);
     return n;
 }
 
@@ -137,7 +144,7 @@ void *gm_central_take_one(unsigned cls) {
     void *slot = take_one_locked(c);
     gm_unlock(&c->lock);
     if (slot) return slot;
-    struct gm_span *s = new_span(cls);
+    struct gm_span *s = new_span(cls, true);
     if (!s) return NULL;
     gm_span_take(s, &slot, 1);
     gm_lock(&c->lock);
@@ -177,7 +184,7 @@ void gm_central_give(unsigned cls, void **slots, unsigned n) {
 }
 
 struct gm_span *gm_central_tiny_span(void) {
-    struct gm_span *s = new_span(GM_CLASS_16);
+    struct gm_span *s = new_span(GM_CLASS_16, false);
     if (!s) return NULL;
     if (!gm_span_add_side(s, GM_SIDE_TINY)) {
         to_heap(&central[GM_CLASS_16], s);

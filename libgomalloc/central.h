@@ -11,6 +11,9 @@
 /* Up to `want` slots of class cls, from *current, or from the next span with room, which becomes
  * *current. Only slots in the primary arena. 0: the heap is exhausted. */
 unsigned gm_central_refill(unsigned cls, struct gm_span **current, void **out, unsigned want);
+/* Up to `want` slots of class cls from a span that stays in its list, shared: for bins that need few. Only
+ * slots in the primary arena. 0: the heap is exhausted. */
+unsigned gm_central_take(unsigned cls, void **out, unsigned want);
 /* One slot wherever it may lie, for threads without a cache and for exhausted reservations. NULL: none. */
 void *gm_central_take_one(unsigned cls);
 /* Takes free slots back (state 0, in no cache). Spans that become empty go to the heap. */

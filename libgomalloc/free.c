@@ -8,6 +8,7 @@
 #include "libgomalloc/fastpath.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/nested.h"
 
 static struct gm_foreign foreign;
 
@@ -34,7 +35,7 @@ enum gm_what gm_what_is(const void *address, struct gm_span **span, size_t *usab
     uintptr_t p = (uintptr_t)address;
     struct gm_arena *a = gm_arena_of(address);
     *span = NULL;
-    if (!a) return GM_FOREIGN;
+    if (!a) return (*usable = gm_nested_size(address)) != 0 ? GM_NESTED : GM_FOREIGN;
     struct gm_span *s = *span = gm_span_of(a, p);
     if (s) return what_in_span(s, p, usable);
     bool freed = gm_load_relaxed(&a->pages[gm_arena_page_of(a, p)]) == GM_ENTRY_FREED;
@@ -52,11 +53,14 @@ GM_NOINLINE void gm_free_odd(void *p) {
     if (p == NULL) return;
     struct gm_span *s;
     size_t usable;
-    switch (gm_what_is(p, &s, &usable)) {
+    enum gm_what what = gm_what_is(p, &s, &usable);
+    if (gm_nested() && what < GM_NESTED && what != GM_FOREIGN) return gm_nested_defer(p);
+    switch (what) {
     case GM_FOREIGN:
         if (!foreign.free) gm_misuse(GM_CRIME_FREE_UNKNOWN, p);
         foreign.free(p);
         return;
+    case GM_NESTED: gm_nested_release(p); return;
     case GM_SLOT: free_slot(s, p); return; /* outside the primary arena */
     case GM_SMALL8:
         if (gm_small8_free(s, (uintptr_t)p)) return;
@@ -75,6 +79,7 @@ GM_NOINLINE void gm_free_odd(void *p) {
 GM_NOINLINE void gm_free_full(void *p, size_t class) {
     unsigned cls = (unsigned)class;
     if (cls == 0) return gm_free_odd(p);
+    if (gm_nested()) return gm_nested_defer(p);
     gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
     struct gm_cache *c = gm_cache_get();
     if (c) {
@@ -94,7 +99,7 @@ size_t gm_usable_size(const void *p) {
     if (p == NULL) return 0;
     switch (gm_what_is(p, &s, &usable)) {
     case GM_FOREIGN: return foreign.usable_size ? foreign.usable_size((void *)(uintptr_t)p) : 0;
-    case GM_SLOT: case GM_SMALL8: case GM_TINY: case GM_LARGE: return usable;
+    case GM_SLOT: case GM_SMALL8: case GM_TINY: case GM_LARGE: case GM_NESTED: return usable;
     case GM_FREED: gm_misuse(GM_CRIME_USABLE_FREED, p);
     default: return 0;
     }

@@ -51,10 +51,13 @@ enum gm_what {
     GM_SMALL8,      /* start of a live slot of class 8 */
     GM_TINY,        /* start of a live tiny object */
     GM_LARGE,       /* start of a live large object */
+    GM_NESTED,      /* a block made for a signal handler (nested.c) */
     GM_FREED,       /* start of a slot or object that is free */
     GM_INTERIOR, GM_MISALIGNED, /* inside one */
     GM_UNKNOWN      /* in an arena, where nothing is */
 };
+/* A new block with p's first bytes; p is freed. */
+void *gm_realloc_move(void *p, size_t usable, size_t n);
 void *gm_realloc_foreign(void *p, size_t n);
 enum gm_what gm_what_is(const void *p, struct gm_span **span, size_t *usable);
 

@@ -50,30 +50,40 @@ static bool grow(struct gm_arena *a, size_t npages) {
     return need <= room && (gm_arena_commit(a, step) || (step > need && gm_arena_commit(a, need)));
 }
 
-static struct gm_arena *find(size_t npages, size_t align_pages, size_t *page) {
-    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {
+/* The lowest fitting run of an arena. The index aligns relative to the arena's base, which is itself
+ * aligned to 64 MiB: for more, a run with room to align in is looked for. */
+static size_t find_in(struct gm_arena *a, size_t npages, size_t align_pages) {
+    uintptr_t align = align_pages << GM_PAGE_SHIFT;
+    if (gm_is_aligned(a->base, align)) return gm_pageindex_find(&a->index, npages, align_pages);
+    size_t page = gm_pageindex_find(&a->index, npages + align_pages - 1, 1);
+    if (page == GM_NO_PAGE) return page;
+    return gm_arena_page_of(a, gm_align_up(a->base + (page << GM_PAGE_SHIFT), align));
+}
+
+static struct gm_arena *find(size_t npages, size_t align_pages, bool anywhere, size_t *page) {
+    for (struct gm_arena *a = gm_arena_next(NULL); a; a = anywhere ? gm_arena_next(a) : NULL) {
         if (a->size == 0) continue;
-        *page = gm_pageindex_find(&a->index, npages, align_pages);
+        *page = find_in(a, npages, align_pages);
         if (*page != GM_NO_PAGE) return a;
     }
     return NULL;
 }
 
 /* The first free run in any arena; else the first arena that can grow; else a new one. */
-static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, size_t *page) {
-    struct gm_arena *a = find(npages, align_pages, page);
+static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, bool anywhere, size_t *page) {
+    struct gm_arena *a = find(npages, align_pages, anywhere, page);
     if (a) return a;
     size_t worst = npages + align_pages - 1;
-    for (a = gm_arena_next(NULL); a; a = gm_arena_next(a))
-        if (a->size != 0 && grow(a, worst)) return find(npages, align_pages, page);
-    a = gm_arena_new(worst << GM_PAGE_SHIFT);
-    return a && grow(a, worst) ? find(npages, align_pages, page) : NULL;
+    for (a = gm_arena_next(NULL); a; a = anywhere ? gm_arena_next(a) : NULL)
+        if (a->size != 0 && grow(a, worst)) return find(npages, align_pages, anywhere, page);
+    a = anywhere ? gm_arena_new(worst << GM_PAGE_SHIFT) : NULL;
+    return a && grow(a, worst) ? find(npages, align_pages, anywhere, page) : NULL;
 }
 
 /* Gives the record its pages. False: out of memory. Heap lock. */
-static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, bool *zero) {
+static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, bool anywhere, bool *zero) {
     size_t page;
-    struct gm_arena *a = find_or_grow(npages, align_pages, &page);
+    struct gm_arena *a = find_or_grow(npages, align_pages, anywhere, &page);
     if (!a) return false;
     *zero = gm_pageindex_take(&a->index, page, npages) == npages;
     s->arena = a;
@@ -84,12 +94,12 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, b
     return true;
 }
 
-struct gm_span *gm_heap_alloc_small(unsigned cls) {
+struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere) {
     bool zero;
     struct gm_span *s = gm_span_new(cls);
     if (!s) return NULL;
     gm_lock(&heap_lock);
-    bool placed = place_locked(s, gm_class_pages[cls], 1, &zero);
+    bool placed = place_locked(s, gm_class_pages[cls], 1, anywhere, &zero);
     gm_unlock(&heap_lock);
     if (placed) return s;
     gm_span_delete(s);
@@ -101,7 +111,7 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
     if (!s) return NULL;
     s->requested = requested;
     gm_lock(&heap_lock);
-    bool placed = place_locked(s, npages, align_pages, zero);
+    bool placed = place_locked(s, npages, align_pages, true, zero);
     if (placed) {
         stats.large_mallocs++;
         stats.large_requested += requested;

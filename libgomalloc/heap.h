@@ -5,8 +5,9 @@
 
 #include "libgomalloc/span.h"
 
-/* A span of class cls; its pages and home bits follow from the class. NULL: out of memory. */
-struct gm_span *gm_heap_alloc_small(unsigned cls);
+/* A span of class cls; its pages and home bits follow from the class. `anywhere`: in the primary arena
+ * or, if that is exhausted, in any other. NULL: out of memory. */
+struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere);
 /* A large span of npages, starting at a multiple of align_pages (power of two), for an object of
  * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. */
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, bool *zero);

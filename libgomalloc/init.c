@@ -15,6 +15,7 @@
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
+#include "libgomalloc/nested.h"
 #include "libgomalloc/stats.h"
 
 bool gm_ready;
@@ -40,7 +41,13 @@ void gm_constructor(char **envp) {
     if (gm_conf.stats != GM_STATS_OFF) atexit(report_at_exit);
 }
 
+/* A handler that interrupted the allocator forks: the thread may hold any of the locks, so none is
+ * taken; the child allocates by nested.c until the handler returns. */
+static GM_TLS bool fork_without_locks;
+
 void gm_fork_prepare(void) {
+    fork_without_locks = gm_nested();
+    if (fork_without_locks) return;
     gm_init_once();
     gm_lock(&init_lock);
     gm_cache_threads_lock();
@@ -51,6 +58,7 @@ void gm_fork_prepare(void) {
 }
 
 void gm_fork_parent(void) {
+    if (fork_without_locks) return;
     gm_meta_unlock();
     gm_heap_unlock();
     gm_central_unlock_all();
@@ -60,6 +68,7 @@ void gm_fork_parent(void) {
 }
 
 void gm_fork_child(void) {
+    if (fork_without_locks) return;
     gm_cache_fork_child();
     gm_fork_parent();
 }

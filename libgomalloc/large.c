@@ -9,10 +9,11 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
 
-/* Above any address space; keeps page counts in 32 bits. */
-#define LARGE_MAX ((size_t)1 << 44)
+/* With an alignment as large, still what one page index can hold (pageindex.h). */
+#define LARGE_MAX ((size_t)1 << 41)
 enum { MOVE_MIN = 256 * 1024, MAX_MOVED = 4096 };
 static uint32_t moved_spans; /* atomic */
 
@@ -28,6 +29,10 @@ static struct gm_span *new_large(size_t n, size_t align, bool *zero) {
 }
 
 void *gm_large_alloc(size_t n, size_t align, bool *zero) {
+    if (gm_nested()) {
+        *zero = true;
+        return align <= gm_os_page_size() ? gm_nested_alloc(n) : gm_out_of_memory();
+    }
     struct gm_span *s = new_large(n, align, zero);
     return s ? (void *)s->start : gm_out_of_memory();
 }
@@ -51,6 +56,7 @@ static void transport(struct gm_span *from, struct gm_span *to, size_t bytes) {
 
 void *gm_large_realloc(struct gm_span *s, size_t n) {
     if (n > LARGE_MAX) return gm_out_of_memory();
+    if (gm_nested()) return gm_realloc_move((void *)s->start, gm_span_bytes(s), n);
     size_t old = s->npages, new = pages_of(n);
     if (gm_heap_resize(s, new, n)) return (void *)s->start;
     GM_ASSERT(new > old);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "libgomalloc/heap.h"
+#include "libgomalloc/nested.h"
 
 GM_COLD void *gm_out_of_memory(void) {
     errno = ENOMEM;
@@ -38,6 +39,7 @@ static GM_COLD void *alloc_direct(size_t n, unsigned cls) {
 
 GM_NOINLINE void *gm_alloc_slow(size_t n, size_t class) {
     unsigned cls = (unsigned)class;
+    if (gm_nested()) return gm_nested_alloc(gm_class_size[cls]);
     gm_init_once();
     struct gm_cache *c = gm_cache_get();
     if (!c) return alloc_direct(n, cls);
@@ -73,6 +75,7 @@ void *gm_alloc_zeroed(size_t n) {
 }
 
 size_t gm_trim(void) {
+    if (gm_nested()) return 0;
     gm_init_once();
     gm_reclaim();
     return gm_heap_scavenge(SIZE_MAX);

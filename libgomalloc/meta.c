@@ -1,4 +1,5 @@
-/* See meta.h. Chunks come from the kernel a quarter megabyte at a time; only touched pages cost. */
+/* See meta.h. Memory comes from the region in the heap's reservation, a quarter megabyte at a time, and
+ * from new mappings when that is exhausted or there is none; only touched pages cost. */
 #include "libgomalloc/meta.h"
 
 #include "libgomalloc/base/bits.h"
@@ -15,8 +16,47 @@ static size_t mapped_bytes;
 void gm_meta_lock(void) { gm_lock(&meta_lock); }
 void gm_meta_unlock(void) { gm_unlock(&meta_lock); }
 
+static uintptr_t region, region_end;    /* guarded by meta_lock; ready up to chunk_end while in use */
+
+void gm_meta_set_region(void *p, size_t size) {
+    gm_lock(&meta_lock);
+    region = chunk_next = chunk_end = (uintptr_t)p;
+    region_end = region + size;
+    gm_unlock(&meta_lock);
+}
+
+static bool in_region(void) { return region != 0 && chunk_end >= region && chunk_end <= region_end; }
+
+static bool extend_region(size_t size) {
+    if (!in_region() || size > region_end - chunk_end || !gm_os_commit((void *)chunk_end, size)) return false;
+    chunk_end += size;
+    gm_os_name((void *)region, chunk_end - region, "gomalloc records");
+    gm_store_relaxed(&mapped_bytes, mapped_bytes + size);
+    return true;
+}
+
+bool gm_meta_commit(size_t bytes) {
+    gm_lock(&meta_lock);
+    size_t have = chunk_end - region, want = gm_align_up(bytes, SMALL_CHUNK);
+    bool done = !in_region() || want <= have || want > region_end - region || extend_region(want - have);
+    gm_unlock(&meta_lock);
+    return done;
+}
+
+void gm_meta_shrink_region(size_t size) {
+    gm_lock(&meta_lock);
+    uintptr_t end = region + gm_align_up(size, SMALL_CHUNK);
+    if (in_region()) end = gm_max(end, chunk_end);
+    if (end < region_end) {
+        gm_os_unmap((void *)end, region_end - end);
+        region_end = end;
+    }
+    gm_unlock(&meta_lock);
+}
+
 static bool new_chunk(size_t size) {
     size_t want = gm_align_up(gm_max(size, CHUNK), SMALL_CHUNK);
+    if (extend_region(want) || extend_region(gm_align_up(size, SMALL_CHUNK))) return true;
     void *p = gm_os_map(want);
     if (!p) { /* little address space is left: take no more than needed */
         want = gm_align_up(size, SMALL_CHUNK);
@@ -25,8 +65,8 @@ static bool new_chunk(size_t size) {
     if (!p) return false;
     gm_os_name(p, want, "gomalloc records");
     gm_store_relaxed(&mapped_bytes, mapped_bytes + want);
-    if ((uintptr_t)p != chunk_end) chunk_next = (uintptr_t)p; /* else the old chunk just got longer */
-    chunk_end = (uintptr_t)p + want;
+    chunk_next = (uintptr_t)p;
+    chunk_end = chunk_next + want;
     return true;
 }
 

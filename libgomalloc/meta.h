@@ -9,6 +9,14 @@
 
 /* `align` a power of two up to 4096. NULL if the kernel has no more. */
 void *gm_meta_alloc(size_t size, size_t align);
+/* Address space to take memory from before any other: [p, p + size), reserved. It lies in the heap's own
+ * reservation, so that records can still be had when an address-space limit is reached. */
+void gm_meta_set_region(void *p, size_t size);
+/* Makes at least the first `bytes` of the region ready, so that records can be had as well when the
+ * kernel refuses more memory (data limit, strict accounting). False: refused. */
+bool gm_meta_commit(size_t bytes);
+/* Gives the region's address space beyond `size` back, as far as it is not in use. */
+void gm_meta_shrink_region(size_t size);
 /* Bytes mapped for all records so far. */
 size_t gm_meta_mapped(void);
 

@@ -8,7 +8,7 @@
 /* A slot is kept when shrinking leaves it at least half full: moving costs more than it saves. */
 static bool worth_keeping(size_t n, size_t usable) { return n <= usable && (n >= usable / 2 || usable <= 64); }
 
-static void *move(void *p, size_t usable, size_t n) {
+void *gm_realloc_move(void *p, size_t usable, size_t n) {
     void *q = gm_alloc(n);
     if (!q) {
         return n <= usable ? p : NULL; /* a shrink that cannot move stays where it is */
@@ -26,8 +26,8 @@ void *gm_realloc(void *p, size_t n) {
     case GM_FOREIGN: return gm_realloc_foreign(p, n);
     case GM_LARGE:
         if (n > GM_MEDIUM_MAX) return gm_large_realloc(s, n);
-        return move(p, usable, n);
-    case GM_SLOT: case GM_SMALL8: case GM_TINY:
+        return gm_realloc_move(p, usable, n);
+    case GM_SLOT: case GM_SMALL8: case GM_TINY: case GM_NESTED:
         if (worth_keeping(n, usable)) {
             if (gm_load_relaxed(&gm_always_slow)) {
                 gm_exact_free(p, usable);
@@ -35,7 +35,7 @@ void *gm_realloc(void *p, size_t n) {
             }
             return p;
         }
-        return move(p, usable, n);
+        return gm_realloc_move(p, usable, n);
     case GM_FREED: gm_misuse(GM_CRIME_REALLOC_FREED, p);
     case GM_INTERIOR: gm_misuse(GM_CRIME_REALLOC_INTERIOR, p);
     case GM_MISALIGNED: gm_misuse(GM_CRIME_REALLOC_MISALIGNED, p);

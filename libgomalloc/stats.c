@@ -18,6 +18,7 @@
 #include "libgomalloc/gomalloc.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
+#include "libgomalloc/nested.h"
 #include "libgomalloc/stats_format.h"
 #include "libgomalloc/transfer.h"
 
@@ -67,6 +68,7 @@ static void add_large(struct gomalloc_stats *s, const struct gm_heap_stats *h) {
 static void read_stats(struct gomalloc_stats *s) {
     struct gm_heap_stats h;
     memset(s, 0, sizeof *s);
+    if (gm_nested()) return; /* asked for by a handler that interrupted the allocator */
     gm_init_once();
     add_classes(s);
     gm_heap_read_stats(&h);

@@ -14,8 +14,9 @@
 
 #define GM_BATCH_MAX 64
 
-/* Hands over n <= GM_BATCH_MAX free slots. False: no place is free (or no memory for the batch). */
-bool gm_transfer_put(unsigned cls, void **slots, unsigned n);
+/* Hands over n <= GM_BATCH_MAX free slots of a class whose spans hold class_bytes. False: no place is free
+ * (or no memory for the batch). */
+bool gm_transfer_put(unsigned cls, void **slots, unsigned n, size_t class_bytes);
 /* Takes a batch: stores its slots in out[0..GM_BATCH_MAX) and returns how many; 0: there is none. Without
  * `all` it may miss one that another thread is just putting. */
 unsigned gm_transfer_get(unsigned cls, void **out, bool all);

@@ -24,6 +24,7 @@
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/panic.h"
 #include "libgomalloc/fastpath.h"
+#include "preload/next.h"
 
 #include <dlfcn.h>
 
@@ -133,8 +134,9 @@ void *gm_cxx_new_aligned(size_t n, size_t align) {
     return GM_LIKELY(p != NULL) ? p : out_of_memory(n, align, __builtin_return_address(0));
 }
 
-void *gm_cxx_new_array(size_t n) { return gm_cxx_new(n); }
-void *gm_cxx_new_array_aligned(size_t n, size_t align) { return gm_cxx_new_aligned(n, align); }
+/* The return address is looked at, so these have to be jumps. */
+GM_TAIL_CALLS void *gm_cxx_new_array(size_t n) { return gm_cxx_new(n); }
+GM_TAIL_CALLS void *gm_cxx_new_array_aligned(size_t n, size_t align) { return gm_cxx_new_aligned(n, align); }
 
 /* ---- nothrow new */
 
@@ -186,8 +188,8 @@ void *gm_cxx_new_aligned_nothrow(size_t n, size_t align, const void *tag) {
     return GM_LIKELY(p != NULL) ? p : aligned_nothrow_slow(n, align, tag, __builtin_return_address(0));
 }
 
-void *gm_cxx_new_array_nothrow(size_t n, const void *tag) { return gm_cxx_new_nothrow(n, tag); }
-void *gm_cxx_new_array_aligned_nothrow(size_t n, size_t align, const void *tag) {
+GM_TAIL_CALLS void *gm_cxx_new_array_nothrow(size_t n, const void *tag) { return gm_cxx_new_nothrow(n, tag); }
+GM_TAIL_CALLS void *gm_cxx_new_array_aligned_nothrow(size_t n, size_t align, const void *tag) {
     return gm_cxx_new_aligned_nothrow(n, align, tag);
 }
 

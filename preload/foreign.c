@@ -7,9 +7,11 @@
  * whose own checks end the process if it is none of its blocks; an address on the stack, in a file's
  * mapping (text, static data) or nowhere is a crime.
  *
- * The C library's functions are looked up once, in libc itself and not in search order, where another
- * allocator may stand before it (a program linked with jemalloc has it NEEDED); and beforehand, as
- * dlsym takes the loader's lock and may allocate, and free must do neither.
+ * The C library's functions are looked up beforehand, as dlsym takes the loader's lock and may
+ * allocate, and free must do neither; and with their version, which only the C library has: another
+ * allocator may stand between us and it (a program linked with jemalloc has it NEEDED). Not by a
+ * dlopen of libc: we are constructed before it, and dlopen would run its constructor on the spot,
+ * without arguments and environment, once and for all.
  *
  * The loader's own blocks are no such case. Until malloc is bound, ld.so hands out memory from the end
  * of its data segment, and it keeps account of what it may not give to the real free later (initial
@@ -24,7 +26,6 @@
 #include "libgomalloc/os/os.h"
 
 #include <dlfcn.h>
-#include <gnu/lib-names.h>
 #include <string.h>
 
 static struct {
@@ -56,10 +57,16 @@ static void *foreign_realloc(void *p, size_t n) {
 /* Asking is no crime; what nobody is known to have allocated has no usable bytes. */
 static size_t foreign_usable_size(void *p) { return may_be_c_library(p) ? c_library.usable_size(p) : 0; }
 
+/* The version of the oldest names in glibc is that of its first release for the machine. */
+#if defined(__x86_64__)
+#define FIRST_VERSION "GLIBC_2.2.5"
+#elif defined(__aarch64__)
+#define FIRST_VERSION "GLIBC_2.17"
+#endif
+
 void gm_foreign_init(void) {
-    void *libc = dlopen(LIBC_SO, RTLD_LAZY | RTLD_NOLOAD);
-    if (libc == NULL) return;
-    void *free_it = dlsym(libc, "__libc_free"), *usable = dlsym(libc, "malloc_usable_size");
+    void *free_it = dlvsym(RTLD_NEXT, "__libc_free", FIRST_VERSION);
+    void *usable = dlvsym(RTLD_NEXT, "malloc_usable_size", FIRST_VERSION);
     if (free_it == NULL || usable == NULL) return;
     c_library.free = (void (*)(void *))free_it;
     c_library.usable_size = (size_t (*)(void *))usable;

@@ -14,9 +14,10 @@
  *
  * What that asks of this file: libc's data is relocated and its early initialisation is done, but its
  * own constructor has not run, so `environ` may not be set yet (the loader passes envp as an
- * argument), and stdio is not touched. dlsym and pthread_atfork work. The loader honours the flag for
- * one object in a process, the one loaded last; if another library takes it from us, we are
- * constructed in the usual order and only lose the above advantages.
+ * argument), stdio is not touched, and nothing is dlopened (foreign.c says why). dlsym and
+ * pthread_atfork work. The loader honours the flag for one object in a process, the one loaded last;
+ * if another library takes it from us, we are constructed in the usual order and only lose the above
+ * advantages.
  *
  * -z nodelete: thunks of signal handlers, fork handlers and blocks outlive any dlclose.
  * -z now: no symbol is bound lazily, inside malloc or inside a signal handler. */

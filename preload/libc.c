@@ -106,7 +106,8 @@ GM_EXPORT size_t malloc_usable_size(void *p) { return gm_usable_size(p); }
 
 /* ---- the names that interposers use for the real thing; here too it is ours */
 
-#define ALIAS(name, of) extern __typeof__(of) name __attribute__((alias(#of), visibility("default"), copy(of)))
+#define ALIAS(name, of) \
+    extern __typeof__(of) name __attribute__((alias(#of), visibility("default"), copy(of)))
 ALIAS(__libc_malloc, malloc);
 ALIAS(__libc_calloc, calloc);
 ALIAS(__libc_realloc, realloc);

@@ -10,11 +10,12 @@ manifest=${1:-$(dirname "$0")/exports.txt}
 
 awk '
     /^[ \t]*(#|$)/ { next }
-    NF != 2 || $2 !~ /^(libc|c[+][+]|gomalloc)$/ { print FILENAME ":" FNR ": not NAME CLASS: " $0 > "/dev/stderr"; bad = 1 }
-    seen[$1]++ { print FILENAME ":" FNR ": a second time: " $1 > "/dev/stderr"; bad = 1 }
+    function complain(text) { print FILENAME ":" FNR ": " text > "/dev/stderr"; bad = 1 }
+    NF != 2 || $2 !~ /^(libc|c[+][+]|gomalloc)$/ { complain("not NAME CLASS: " $0) }
+    seen[$1]++ { complain("a second time: " $1) }
     { names = names "        " $1 ";\n" }
     END {
-        if (names == "") { print FILENAME ": no names" > "/dev/stderr"; bad = 1 }
+        if (names == "") complain("no names")
         if (bad) exit 1
         printf "{\n    global:\n%s    local:\n        *;\n};\n", names
     }

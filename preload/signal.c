@@ -15,7 +15,7 @@
  *     handler with the old mask.
  *   - What the program asks back (oldact, signal's result) is translated to its own handler. What it
  *     reads by system call is a thunk: a valid handler that does the same, and can be installed again,
- *     called, or chained to without ever coming back to whoever chains. (Runtimes that read their
+ *     called or chained to without ever coming back to whoever chains. (Runtimes that read their
  *     predecessor raw run into an endless loop where a table by signal number is used.)
  *   - A child of vfork that installs handlers adds entries for its parent, which do no harm.
  *   - When there are more handlers than thunks, the rest are installed as they are.
@@ -45,8 +45,12 @@ __attribute__((weak)) void gm_signal_leave(void *token) {}
 enum { THUNKS = 128 };
 static action *handlers[THUNKS]; /* NULL: not yet given away; else never changes again */
 
-static const void *interrupted_pc(const void *context) {
+/* The context is believed only where the kernel puts it, right above the handler's own frame: somebody
+ * who has read a thunk as his predecessor may call it with the signal number alone. (The kernel's
+ * frame is return address, context, siginfo; valgrind's has the last two swapped.) */
+static const void *interrupted_pc(const void *context, const void *frame) {
 #if defined(__x86_64__)
+    if ((uintptr_t)context - (uintptr_t)frame > 2 * sizeof(siginfo_t)) return NULL;
     return (const void *)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
 #else
     return NULL; /* without SA_SIGINFO there may be no context */
@@ -62,7 +66,7 @@ static GM_NOINLINE void run_guarded(action *handler, int sig, siginfo_t *info, v
  * orders the two with its lock around the signal's disposition. */
 static GM_NOINLINE GM_TAIL_CALLS void deliver(unsigned i, int sig, siginfo_t *info, void *context) {
     action *handler = gm_load_relaxed(&handlers[i]);
-    void *token = gm_signal_enter(interrupted_pc(context));
+    void *token = gm_signal_enter(interrupted_pc(context, __builtin_dwarf_cfa()));
     if (GM_LIKELY(token == NULL)) handler(sig, info, context);
     else run_guarded(handler, sig, info, context, token);
 }
@@ -73,7 +77,9 @@ static GM_NOINLINE GM_TAIL_CALLS void deliver(unsigned i, int sig, siginfo_t *in
 #define ROW(X, r) X(r##0) X(r##1) X(r##2) X(r##3) X(r##4) X(r##5) X(r##6) X(r##7)
 
 #define DEFINE(n) \
-    static void thunk_##n(int sig, siginfo_t *info, void *context) { deliver(n, sig, info, context); }
+    static GM_TAIL_CALLS void thunk_##n(int sig, siginfo_t *info, void *context) { \
+        deliver(n, sig, info, context); \
+    }
 #define DEFINE_ROW(r) ROW(DEFINE, r)
 ROWS(DEFINE_ROW)
 

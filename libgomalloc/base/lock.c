@@ -8,6 +8,8 @@
  * nanoseconds; a sleep and its wake-up cost about 15 us on the machines measured. */
 enum { SPINS = 100 };
 
+GM_TLS volatile uint32_t gm_locks_held;
+
 void gm_lock_init(struct gm_lock *l, enum gm_lockrank rank, unsigned index) {
     l->word = 0;
     l->rank = (uint16_t)rank;

@@ -31,9 +31,14 @@ void gm_lockrank_release(struct gm_lock *l);
 #define gm_lockrank_release(l) ((void)(l))
 #endif
 
+/* How many locks this thread holds, those it is about to take or to give back included: what a
+ * signal handler asks to know whether it interrupted somebody who holds one (nested.c). */
+extern GM_HIDDEN GM_TLS volatile uint32_t gm_locks_held;
+
 GM_INLINE void gm_lock(struct gm_lock *l) {
     uint32_t free_word = 0;
     gm_lockrank_acquire(l);
+    gm_locks_held++;
     /* acquire: pairs with the release in gm_unlock; what the last holder wrote is seen. */
     if (GM_UNLIKELY(!gm_cas_acquire(&l->word, &free_word, 1))) gm_lock_slow(l);
 }
@@ -42,6 +47,7 @@ GM_INLINE void gm_unlock(struct gm_lock *l) {
     gm_lockrank_release(l);
     /* release: pairs with the acquire above. 2 means that a sleeper may have to be woken. */
     if (GM_UNLIKELY(__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) == 2)) gm_lock_wake(l);
+    gm_locks_held--;
 }
 
 #endif
