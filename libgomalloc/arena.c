@@ -21,6 +21,8 @@ enum { ROOT_BITS = 11, LEAF_BITS = 11 };
 static struct gm_arena **sparse_root[1 << ROOT_BITS];
 struct gm_arena *gm_sparse_arenas;      /* list; added to under the heap lock */
 
+static struct gm_arena *spare;          /* records of dropped arenas and of tries that failed; heap lock */
+
 struct layout {
     size_t index, pages, state, meta, total; /* bytes before the heap: of the tables, and their sum */
 };
@@ -56,7 +58,7 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     size_t chunks = gm_align_up(heap, GM_CHUNK_SIZE) / GM_CHUNK_SIZE;
     a->base = (uintptr_t)p + before;
     a->size = heap;
-    a->committed = 0;
+    a->committed = a->grown = 0;
     a->pages = (uint64_t *)(tables + l.index);
     a->state = (uint8_t *)tables + l.index + l.pages;
     if (primary) gm_meta_set_region(a->state + l.state, l.meta);
@@ -126,15 +128,16 @@ static bool publish(struct gm_arena *a) {
 struct gm_arena *gm_arena_new(size_t bytes) {
     size_t size = gm_align_up(bytes, GM_ARENA_SIZE);
     if (size < bytes) return NULL;
-    static struct gm_arena *spare; /* the record of a try that failed: used by the next one */
-    struct gm_arena *a = spare ? spare : gm_meta_alloc(sizeof *a, GM_CACHE_LINE);
-    spare = a;
+    if (!spare) spare = gm_meta_alloc(sizeof *spare, GM_CACHE_LINE);
+    struct gm_arena *a = spare, *rest = a ? a->next : NULL;
     if (!a || !reserve(a, size, GM_ARENA_SIZE)) return NULL;
     if (!publish(a)) {
-        gm_os_unmap((void *)a->base, a->size);
+        struct layout l = layout_of(size, gm_os_page_size(), false);
+        gm_os_unmap((char *)a->base - l.total, l.total + size);
+        a->next = rest;
         return NULL;
     }
-    spare = NULL;
+    spare = rest;
     return a;
 }
 
@@ -160,8 +163,33 @@ bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
      * an old limit merely takes the slow path. */
     gm_store_release(&a->committed, new);
     if (a == &gm_space.primary) gm_store_release(&gm_space.limit16, new >> GM_STATE_SHIFT);
-    gm_pageindex_grow(&a->index, old >> GM_PAGE_SHIFT, bytes >> GM_PAGE_SHIFT);
+    size_t again = gm_min(new, a->grown) - gm_min(old, a->grown); /* uncommitted at some time: known pages */
+    if (again) gm_pageindex_give(&a->index, old >> GM_PAGE_SHIFT, again >> GM_PAGE_SHIFT, true);
+    if (again < bytes) gm_pageindex_grow(&a->index, (old + again) >> GM_PAGE_SHIFT, (bytes - again) >> GM_PAGE_SHIFT);
+    a->grown = gm_max(a->grown, new);
     return true;
+}
+
+bool gm_arena_uncommit(struct gm_arena *a, size_t bytes) {
+    size_t new = a->committed - bytes;
+    /* The tables stay ready: whoever looks a wild pointer up at this moment reads zeros in them. */
+    if (!gm_os_uncommit((void *)(a->base + new), bytes)) return false;
+    gm_store_release(&a->committed, new);
+    if (a == &gm_space.primary) gm_store_release(&gm_space.limit16, new >> GM_STATE_SHIFT);
+    return true;
+}
+
+void gm_arena_drop(struct gm_arena *a) {
+    struct layout l = layout_of(a->size, gm_os_page_size(), false);
+    struct gm_arena **link = &gm_sparse_arenas;
+    while (*link != a) link = &(*link)->next;
+    gm_store_release(link, a->next);
+    for (size_t o = 0; o < a->size; o += GM_ARENA_SIZE)
+        gm_store_release(sparse_slot(a->base + o, false), NULL);
+    gm_store_release(&a->committed, 0);
+    gm_os_unmap((char *)a->base - l.total, l.total + a->size);
+    a->next = spare;
+    spare = a;
 }
 
 void gm_arena_shrink(struct gm_arena *a, size_t keep) {

@@ -29,7 +29,8 @@ struct gm_span;
 struct gm_arena {
     uintptr_t base;                  /* aligned to 64 MiB */
     size_t size;                     /* reserved */
-    size_t committed;                /* ready memory from base on; grows under the heap lock */
+    size_t committed;                /* ready memory from base on; changes under the heap lock */
+    size_t grown;                    /* the most that `committed` has been: pages the index knows */
     uint8_t *state;                  /* of base; readable for `committed` bytes of heap */
     uint64_t *pages;                 /* of base; likewise */
     struct gm_pageindex index;       /* guarded by the heap lock */
@@ -66,6 +67,11 @@ struct gm_arena *gm_arena_of(const void *p);
 struct gm_arena *gm_arena_of_sparse(uintptr_t p);
 /* More ready memory at the end of the committed part (heap lock). `bytes`: multiple of 64 KiB. */
 bool gm_arena_commit(struct gm_arena *a, size_t bytes);
+/* The reverse, for processes at their limits: the last `bytes`, whose pages are taken out of the index,
+ * become reserved again. */
+bool gm_arena_uncommit(struct gm_arena *a, size_t bytes);
+/* Unmaps an arena other than the primary in which nothing is left (heap lock). */
+void gm_arena_drop(struct gm_arena *a);
 /* A further arena with room for `bytes` (heap lock); NULL if none can be had. */
 struct gm_arena *gm_arena_new(size_t bytes);
 /* Gives back reserved but uncommitted address space beyond `keep` bytes (heap lock). */

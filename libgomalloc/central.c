@@ -154,13 +154,14 @@ void *gm_central_take_one(unsigned cls) {
     return slot;
 }
 
-/* One slot comes home. True: its span is now empty, in no list, and the caller's. Central lock. */
-static bool give_one(struct central *c, struct gm_span *s, void *slot) {
-    unsigned n = gm_span_give(s, (uintptr_t)slot);
+/* The leading slots that share a span come home. True: it is now empty, in no list, and the caller's.
+ * Central lock. */
+static bool give_run(struct central *c, struct gm_span *s, void **slots, unsigned n, unsigned *given) {
+    unsigned home = gm_span_give(s, slots, n, given);
     if (s->place == GM_PLACE_CURRENT) return false;
-    if (s->place == GM_PLACE_PARTIAL && n != s->nslots && n * BUCKETS / s->nslots == s->bucket) return false;
+    if (s->place == GM_PLACE_PARTIAL && home != s->nslots && home * BUCKETS / s->nslots == s->bucket) return false;
     gm_list_remove(&s->link);
-    return settle(c, s, n);
+    return settle(c, s, home);
 }
 
 void gm_central_give(unsigned cls, void **slots, unsigned n) {
@@ -168,11 +169,10 @@ void gm_central_give(unsigned cls, void **slots, unsigned n) {
     struct gm_list empty;
     gm_list_init(&empty);
     gm_lock(&c->lock);
-    for (unsigned i = 0; i < n; i++) {
-        struct gm_arena *a = gm_arena_of(slots[i]);
-        struct gm_span *s = gm_span_of(a, (uintptr_t)slots[i]);
+    for (unsigned i = 0, given; i < n; i += given) {
+        struct gm_span *s = gm_span_of(gm_arena_of(slots[i]), (uintptr_t)slots[i]);
         GM_CHECK(s && s->cls == cls);
-        if (give_one(c, s, slots[i])) gm_list_push(&empty, &s->link);
+        if (give_run(c, s, slots + i, n - i, &given)) gm_list_push(&empty, &s->link);
     }
     gm_unlock(&c->lock);
     gm_sub_relaxed(&c->out, n);

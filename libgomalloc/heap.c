@@ -40,6 +40,23 @@ static void write_entries(struct gm_span *s, size_t from_page, size_t to_page, b
 
 /* ---- finding and growing */
 
+/* The kernel has refused memory: from now on what is free at the heap's end, and whole arenas, go back, so
+ * that the rest of the process can have them. */
+static bool tight;
+
+static void relieve(struct gm_arena *a) {
+    enum { STEP_PAGES = GROW_STEP / GM_PAGE_SIZE };
+    size_t end = a->committed >> GM_PAGE_SHIFT, n = 0;
+    if (a != &gm_space.primary && a->index.free_pages == end) {
+        gm_arena_drop(a);
+        return;
+    }
+    while (n < end && gm_pageindex_run(&a->index, end - n - STEP_PAGES, STEP_PAGES) == STEP_PAGES) n += STEP_PAGES;
+    if (n << GM_PAGE_SHIFT < GROW_MIN) return;
+    gm_pageindex_take(&a->index, end - n, n);
+    if (!gm_arena_uncommit(a, n << GM_PAGE_SHIFT)) gm_pageindex_give(&a->index, end - n, n, false);
+}
+
 static bool grow(struct gm_arena *a, size_t npages) {
     /* Free pages at the very end count towards what is needed. */
     size_t end = a->committed >> GM_PAGE_SHIFT, tail = 0;
@@ -47,7 +64,10 @@ static bool grow(struct gm_arena *a, size_t npages) {
     size_t need = gm_align_up((npages - tail) << GM_PAGE_SHIFT, GROW_STEP);
     size_t step = gm_min(gm_max(a->committed / 16, GROW_MIN), GROW_MAX), room = a->size - a->committed;
     step = gm_min(gm_max(gm_align_up(step, GROW_STEP), need), room);
-    return need <= room && (gm_arena_commit(a, step) || (step > need && gm_arena_commit(a, need)));
+    if (need > room) return false;
+    if (gm_arena_commit(a, step) || (step > need && gm_arena_commit(a, need))) return true;
+    tight = true;
+    return false;
 }
 
 /* The lowest fitting run of an arena. The index aligns relative to the arena's base, which is itself
@@ -76,7 +96,9 @@ static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, bool any
     size_t worst = npages + align_pages - 1;
     for (a = gm_arena_next(NULL); a; a = anywhere ? gm_arena_next(a) : NULL)
         if (a->size != 0 && grow(a, worst)) return find(npages, align_pages, anywhere, page);
-    a = anywhere ? gm_arena_new(worst << GM_PAGE_SHIFT) : NULL;
+    if (!anywhere) return NULL;
+    a = gm_arena_new(worst << GM_PAGE_SHIFT);
+    if (!a) tight = true;
     return a && grow(a, worst) ? find(npages, align_pages, anywhere, page) : NULL;
 }
 
@@ -144,6 +166,7 @@ void gm_heap_free(struct gm_span *s) {
         stats.large_live_requested -= s->requested;
     }
     give_pages(a, s->start, s->npages, zero);
+    if (GM_UNLIKELY(tight)) relieve(a);
     gm_unlock(&heap_lock);
     gm_span_delete(s);
 }

@@ -91,14 +91,38 @@ unsigned gm_span_take(struct gm_span *s, void **out, unsigned want) {
     return n;
 }
 
-unsigned gm_span_give(struct gm_span *s, uintptr_t slot) {
-    unsigned i = gm_span_index(s, slot);
-    GM_ASSERT(gm_span_slot(s, i) == slot);
-    uint64_t bit = UINT64_C(1) << (i & 63);
-    /* release: our last use of the slot comes before its next owner's first (see gm_span_take). */
-    uint64_t before = gm_or_release(&s->home[i / 64], bit);
-    GM_CHECK(!(before & bit)); /* a slot that comes home twice would be handed out twice */
-    return gm_add_relaxed(&s->nfree, 1) + 1;
+static void set_home(struct gm_span *s, unsigned word, uint64_t bits) {
+    /* release: our last use of the slots comes before their next owner's first (see gm_span_take). */
+    uint64_t before = gm_or_release(&s->home[word], bits);
+    GM_CHECK(!(before & bits)); /* a slot that comes home twice would be handed out twice */
+}
+
+unsigned gm_span_give(struct gm_span *s, void **slots, unsigned n, unsigned *given) {
+    unsigned i = 0, word = 0;
+    uint64_t bits = 0;
+    for (; i < n; i++) {
+        uintptr_t p = (uintptr_t)slots[i];
+        if (p - s->start >= gm_span_bytes(s)) break;
+        unsigned index = gm_span_index(s, p);
+        uint64_t bit = UINT64_C(1) << (index & 63);
+        GM_ASSERT(gm_span_slot(s, index) == p);
+        if (bits && index / 64 != word) {
+            set_home(s, word, bits);
+            bits = 0;
+        }
+        GM_CHECK(!(bits & bit)); /* twice in one batch */
+        word = index / 64;
+        bits |= bit;
+    }
+    if (bits) set_home(s, word, bits);
+    *given = i;
+    return gm_add_relaxed(&s->nfree, i) + i;
+}
+
+unsigned gm_span_give_one(struct gm_span *s, uintptr_t slot) {
+    void *p = (void *)slot;
+    unsigned given;
+    return gm_span_give(s, &p, 1, &given);
 }
 
 void gm_span_verify(const struct gm_span *s) {

@@ -85,8 +85,11 @@ size_t gm_span_record_bytes(void);
  * them hands out the lowest first: out[n - 1] is the lowest. For the owner of CURRENT, or under the
  * central lock. */
 unsigned gm_span_take(struct gm_span *s, void **out, unsigned want);
-/* Gives one slot back. Returns nfree after it. */
-unsigned gm_span_give(struct gm_span *s, uintptr_t slot);
+/* Gives back the leading slots of slots[0..n) that belong to this span; *given: how many. Returns nfree
+ * after it. One atomic operation for each run within a word of bits. */
+unsigned gm_span_give(struct gm_span *s, void **slots, unsigned n, unsigned *given);
+/* The same for one slot. */
+unsigned gm_span_give_one(struct gm_span *s, uintptr_t slot);
 
 /* Debug: home bits against state bytes and nfree (central lock, span not current). */
 void gm_span_verify(const struct gm_span *s);

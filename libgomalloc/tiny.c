@@ -47,7 +47,7 @@ static uintptr_t new_block(void) {
 
 static void block_home(struct gm_span *s, uintptr_t block) {
     gm_lock(&tiny_lock);
-    bool empty = gm_span_give(s, block) == s->nslots && s != current;
+    bool empty = gm_span_give_one(s, block) == s->nslots && s != current;
     gm_unlock(&tiny_lock);
     if (empty) gm_central_tiny_gone(s);
 }

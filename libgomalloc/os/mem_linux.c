@@ -73,6 +73,12 @@ bool gm_os_commit(void *p, size_t size) {
     return quiet(SYS_mprotect, (long)p, (long)size, PROT_READ | PROT_WRITE, 0, 0, 0) == 0;
 }
 
+bool gm_os_uncommit(void *p, size_t size) {
+    if (quiet(SYS_mprotect, (long)p, (long)size, PROT_NONE, 0, 0, 0) != 0) return false;
+    gm_os_release(p, size);
+    return true;
+}
+
 void *gm_os_map(size_t size) { return map(NULL, size, PROT_READ | PROT_WRITE, 0); }
 
 void gm_os_unmap(void *p, size_t size) { quiet(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0); }

@@ -26,6 +26,9 @@ size_t gm_os_page_size(void);
 void *gm_os_reserve(void *hint, size_t size, size_t align);
 /* reserved -> ready. False if the kernel refuses; the range is then as before. Repeating is allowed. */
 bool gm_os_commit(void *p, size_t size);
+/* ready -> reserved: contents are lost, and the memory counts against no limit on data any more. False:
+ * refused, the range is as before. */
+bool gm_os_uncommit(void *p, size_t size);
 /* none -> ready. NULL if refused. */
 void *gm_os_map(size_t size);
 /* any -> none. */
