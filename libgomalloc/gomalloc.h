@@ -21,6 +21,7 @@ struct gomalloc_size_stats {
     uint64_t mallocs;   /* objects handed out since the start */
     uint64_t frees;     /* objects taken back since the start */
     uint64_t requested; /* bytes asked for since the start */
+    uint64_t inuse;     /* bytes of the class's spans, free slots included */
 };
 
 /* The fields are those of Go's runtime.MemStats. The struct only grows at its end: pass

@@ -211,6 +211,16 @@ void gm_heap_limit_address_space(size_t bytes) {
 
 /* ---- giving back */
 
+/* Gives the kernel's pages that lie wholly inside the run back; kernel pages may be larger than ours.
+ * Returns how many of ours that were, and the first of them. */
+static size_t release_pages(struct gm_arena *a, size_t page, size_t n, size_t *from) {
+    uintptr_t os_page = gm_os_page_size(), start = gm_align_up(a->base + (page << GM_PAGE_SHIFT), os_page);
+    uintptr_t end = gm_align_down(a->base + ((page + n) << GM_PAGE_SHIFT), os_page);
+    if (start >= end || !gm_os_release((void *)start, end - start)) return 0;
+    *from = gm_arena_page_of(a, start);
+    return (end - start) >> GM_PAGE_SHIFT;
+}
+
 size_t gm_heap_scavenge(size_t want) {
     enum { BATCH_PAGES = 1024 }; /* 8 MiB a call: about half a millisecond */
     size_t done = 0;
@@ -223,11 +233,12 @@ size_t gm_heap_scavenge(size_t want) {
             if (n) gm_pageindex_take(&a->index, page, n); /* ours while the kernel works */
             gm_unlock(&heap_lock);
             if (n == 0) break;
-            bool zero = gm_os_release((void *)(a->base + (page << GM_PAGE_SHIFT)), n << GM_PAGE_SHIFT);
+            size_t from, released = release_pages(a, page, n, &from);
             gm_lock(&heap_lock);
-            gm_pageindex_give(&a->index, page, n, zero);
+            gm_pageindex_give(&a->index, page, n, false);
+            if (released) gm_pageindex_mark_zero(&a->index, from, released);
             gm_unlock(&heap_lock);
-            if (zero) done += n << GM_PAGE_SHIFT;
+            done += released << GM_PAGE_SHIFT;
             below = page;
         }
     }

@@ -16,11 +16,11 @@ static size_t mapped_bytes;
 void gm_meta_lock(void) { gm_lock(&meta_lock); }
 void gm_meta_unlock(void) { gm_unlock(&meta_lock); }
 
-static uintptr_t region, region_end;    /* guarded by meta_lock; ready up to chunk_end while in use */
+static uintptr_t region, region_ready, region_end; /* guarded by meta_lock; ready up to region_ready */
 
 void gm_meta_set_region(void *p, size_t size) {
     gm_lock(&meta_lock);
-    region = chunk_next = chunk_end = (uintptr_t)p;
+    region = region_ready = chunk_next = chunk_end = (uintptr_t)p;
     region_end = region + size;
     gm_unlock(&meta_lock);
 }
@@ -29,7 +29,7 @@ static bool in_region(void) { return region != 0 && chunk_end >= region && chunk
 
 static bool extend_region(size_t size) {
     if (!in_region() || size > region_end - chunk_end || !gm_os_commit((void *)chunk_end, size)) return false;
-    chunk_end += size;
+    region_ready = chunk_end += size;
     gm_os_name((void *)region, chunk_end - region, "gomalloc records");
     gm_store_relaxed(&mapped_bytes, mapped_bytes + size);
     return true;
@@ -45,8 +45,7 @@ bool gm_meta_commit(size_t bytes) {
 
 void gm_meta_shrink_region(size_t size) {
     gm_lock(&meta_lock);
-    uintptr_t end = region + gm_align_up(size, SMALL_CHUNK);
-    if (in_region()) end = gm_max(end, chunk_end);
+    uintptr_t end = gm_max(region + gm_align_up(size, SMALL_CHUNK), region_ready);
     if (end < region_end) {
         gm_os_unmap((void *)end, region_end - end);
         region_end = end;

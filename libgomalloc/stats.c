@@ -39,13 +39,13 @@ static void add_classes(struct gomalloc_stats *s) {
         b->mallocs = t->mallocs;
         b->frees = t->mallocs - live;
         b->requested = t->requested;
+        b->inuse = gm_central_span_bytes(cls);
         s->mallocs += b->mallocs;
         s->frees += b->frees;
         s->total_alloc += b->mallocs * b->size;
         s->total_requested += b->requested;
         s->heap_alloc += live * b->size;
         s->heap_objects += live;
-        s->heap_inuse += gm_central_span_bytes(cls);
         if (t->mallocs) s->heap_requested_estimate += (uint64_t)((double)t->requested / (double)t->mallocs * (double)live);
     }
 }
@@ -60,7 +60,6 @@ static void add_large(struct gomalloc_stats *s, const struct gm_heap_stats *h) {
     s->total_requested += h->large_requested;
     s->heap_alloc += h->large_live;
     s->heap_objects += h->large_mallocs - h->large_frees;
-    s->heap_inuse += h->large_live;
     if (gm_conf.stats == GM_STATS_EXACT) s->heap_requested_estimate = gm_exact_live_requested();
     s->heap_requested_estimate += h->large_live_requested;
 }

@@ -88,6 +88,8 @@ static void text_class(struct gm_out *o, const struct gomalloc_size_stats *c, ui
     else gm_out_printf(o, "%8lu", c->size);
     gm_out_printf(o, " %16lu %16lu %14lu  ", c->mallocs, c->frees, minus(c->mallocs, c->frees));
     put_bytes(o, live_bytes);
+    gm_out_char(o, ' ');
+    put_bytes(o, c->inuse);
     gm_out_printf(o, " %7.1f %%\n", percent(minus(handed_out, c->requested), handed_out));
 }
 
@@ -96,8 +98,8 @@ static void write_text(struct gm_out *o, const struct gomalloc_stats *s) {
     for (const struct field *f = fields; f < fields + FIELDS; f++) text_field(o, f, value(s, f));
 
     uint64_t live = 0, handed_out = 0;
-    gm_out_printf(o, "\n%8s %16s %16s %14s  %10s %9s\n", "size", "mallocs", "frees", "live", "live bytes",
-                  "waste");
+    gm_out_printf(o, "\n%8s %16s %16s %14s  %10s %10s %9s\n", "size", "mallocs", "frees", "live", "live bytes",
+                  "in spans", "waste");
     for (size_t i = 0; i < classes(s); i++) {
         const struct gomalloc_size_stats *c = &s->by_size[i];
         if (c->mallocs == 0) continue;
@@ -106,7 +108,8 @@ static void write_text(struct gm_out *o, const struct gomalloc_stats *s) {
         handed_out += c->mallocs * c->size;
         text_class(o, c, bytes, c->mallocs * c->size);
     }
-    struct gomalloc_size_stats large = {0, s->large_mallocs, s->large_frees, s->large_requested};
+    struct gomalloc_size_stats large = {0, s->large_mallocs, s->large_frees, s->large_requested,
+                                        minus(s->heap_alloc, live)};
     if (large.mallocs > 0) {
         text_class(o, &large, minus(s->heap_alloc, live), minus(s->total_alloc, handed_out));
     }
@@ -209,8 +212,8 @@ int gm_stats_malloc_info(const struct gomalloc_stats *s, struct gm_out *o) {
     for (size_t i = 0; i < classes(s); i++) {
         const struct gomalloc_size_stats *c = &s->by_size[i];
         if (c->mallocs == 0) continue;
-        gm_out_printf(o, "  <class size=\"%lu\" mallocs=\"%lu\" frees=\"%lu\" requested=\"%lu\"/>\n", c->size,
-                      c->mallocs, c->frees, c->requested);
+        gm_out_printf(o, "  <class size=\"%lu\" mallocs=\"%lu\" frees=\"%lu\" requested=\"%lu\" inuse=\"%lu\"/>\n",
+                      c->size, c->mallocs, c->frees, c->requested, c->inuse);
     }
     gm_out_str(o, "</sizes>\n");
     info_totals(o, s, false);

@@ -51,7 +51,8 @@ enum gm_stats_unit { GM_UNIT_NONE, GM_UNIT_BYTES, GM_UNIT_NS };
 #define GM_STATS_CLASS_FIELDS(X) \
     X(mallocs, COUNTER, NONE, "class_mallocs", "objects of a size class handed out since the start") \
     X(frees, COUNTER, NONE, "class_frees", "objects of a size class taken back since the start") \
-    X(requested, COUNTER, BYTES, "class_requested", "asked for in a size class since the start")
+    X(requested, COUNTER, BYTES, "class_requested", "asked for in a size class since the start") \
+    X(inuse, GAUGE, BYTES, "class_inuse", "of the spans of a size class, free slots included")
 
 /* Writes *s to fd as "text", "json" or "openmetrics". 0, -EINVAL for another format, or the write's
  * -errno. */

@@ -10,9 +10,8 @@
  * is none. Both belong to the C++ runtime (libstdc++ or libc++), which must not become a dependency of
  * C programs: the references are weak, and where they are empty because the runtime came by dlopen,
  * and perhaps into a local scope, it is looked for behind the caller, whose library depends on it.
- * An exception passes through our frames by the unwind tables that every function here has anyway
- * (-fexceptions makes sure of it on machines where they are not the default); nothing here has to be
- * cleaned up.
+ * An exception passes through our frames by the unwind tables that the compiler writes for every
+ * function; nothing here has to be cleaned up.
  *
  * nothrow new must swallow what a handler throws, and C cannot catch. But the runtime has that very
  * function: its own nothrow new calls operator new, which is ours or the program's, inside a try. It

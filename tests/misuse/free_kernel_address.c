@@ -1,0 +1,7 @@
+/* gomalloc: free of memory never allocated: ADDR */
+#include "tests/misuse/crime.h"
+
+int main(void) {
+    free(crime((void *)0xffffffff81000000));
+    return 0;
+}

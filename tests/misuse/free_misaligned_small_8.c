@@ -1,0 +1,8 @@
+/* gomalloc: free of a misaligned pointer: ADDR */
+#include "tests/misuse/crime.h"
+
+int main(void) {
+    char *p = get(100);
+    free(crime(p + 8));
+    return 0;
+}

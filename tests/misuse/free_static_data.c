@@ -1,0 +1,9 @@
+/* gomalloc: free of memory never allocated: ADDR */
+#include "tests/misuse/crime.h"
+
+_Alignas(16) static char table[256] = "not from malloc";
+
+int main(void) {
+    free(crime(table));
+    return 0;
+}
