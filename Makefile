@@ -16,10 +16,10 @@ OPT.debug := -Og -foptimize-sibling-calls -DGM_DEBUG -fno-omit-frame-pointer
 OPT.asan := -O1 -fsanitize=address -fno-omit-frame-pointer -DGM_DEBUG
 OPT.ubsan := -O1 -fsanitize=undefined -fno-sanitize-recover=all -DGM_DEBUG
 OPT.tsan := -O1 -fsanitize=thread -DGM_DEBUG
-BASE := -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc -fno-plt -fno-tree-slp-vectorize \
+BASE = -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc -fno-plt -fno-tree-slp-vectorize \
         -DGM_BUILD -D_GNU_SOURCE -I. -MMD -MP $(OPT.$(VARIANT))
-CFLAGS_ALL := -std=gnu17 $(BASE) $(CWARN) $(CFLAGS)
-CXXFLAGS_ALL := -std=gnu++17 $(BASE) $(WARN) -fno-rtti $(CXXFLAGS)
+CFLAGS_ALL = -std=gnu17 $(BASE) $(CWARN) $(CFLAGS)
+CXXFLAGS_ALL = -std=gnu++17 $(BASE) $(WARN) -fno-rtti $(CXXFLAGS)
 
 CORE := $(filter-out libgomalloc/mk%,$(wildcard libgomalloc/*.c)) $(wildcard libgomalloc/base/*.c) \
         $(wildcard gc/*.c) $(wildcard sched/*.c)
@@ -34,6 +34,11 @@ objects := $(core_objects) $(os_objects) $(preload_objects)
 products := $B/libgomalloc.a $(if $(filter release debug,$(VARIANT)),$B/libgomalloc.so)
 
 all: $(products)
+
+# What runs rarely is compiled for size: every page of text counts in a small process.
+COLD := conf stats stats_format print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
+        mallinfo next sanitizer signal
+$(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -53,7 +58,7 @@ $B/exports.map: preload/exports.txt preload/mkexports.sh
 # No NEEDED but libc; never unloaded (its code runs until the last thread is gone).
 $B/libgomalloc.so: $(objects) $B/exports.map
 	$(CC) -shared -o $@ $(objects) -Wl,--version-script=$B/exports.map -Wl,-soname,libgomalloc.so \
-	    -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
+	    -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
 	    -Wl,-z,defs $(filter -fsanitize%,$(OPT.$(VARIANT)))
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
@@ -71,7 +76,8 @@ bin = $(patsubst %,$B/%,$(basename $(wildcard $1)))
 unit_tests := $(call bin,tests/unit/*.c)
 host_tests := $(call bin,tests/api/*.c tests/api/*.cpp tests/programs/*.c tests/programs/*.cpp tests/stress/*.c)
 misuse_programs := $(call bin,tests/misuse/*.c)
-fuzz_programs := $(call bin,tests/fuzz/*.c)
+fuzz_sources := tests/fuzz/fuzz.c tests/fuzz/model.c
+fuzz_programs := $B/tests/fuzz/fuzz $(if $(filter release debug,$(VARIANT)),$B/tests/fuzz/fuzz_libc)
 golden_programs := $(call bin,tests/golden/*.c)
 plugins := $(patsubst %,$B/%.so,$(basename $(wildcard tests/programs/plugins/*.c tests/programs/plugins/*.cpp)))
 scripts := $(wildcard tests/api/*.sh tests/misuse/*.sh tests/programs/*.sh tests/golden/*.sh tests/lint/*.sh)
@@ -90,9 +96,13 @@ $B/tests/unit/%: tests/unit/%.c $B/tests/check.o $B/tests/fake/os_fake.o $B/libg
 	$(CC) $(UNITFLAGS) -o $@ $< $B/tests/check.o $$(head -1 $< | grep -q 'fake os' && echo $B/tests/fake/os_fake.o) \
 	    $B/libgomalloc.a $(STATIC_SANITIZER.$(VARIANT)) -lm
 
-$B/tests/fuzz/%: tests/fuzz/%.c $B/libgomalloc.a
+$B/tests/fuzz/fuzz: $(fuzz_sources) tests/fuzz/model.h $B/tests/check.o $B/libgomalloc.a
 	@mkdir -p $(@D)
-	$(CC) $(UNITFLAGS) -o $@ $< $B/libgomalloc.a $(STATIC_SANITIZER.$(VARIANT))
+	$(CC) $(UNITFLAGS) -fno-builtin -o $@ $(fuzz_sources) $B/tests/check.o $B/libgomalloc.a $(STATIC_SANITIZER.$(VARIANT))
+
+$B/tests/fuzz/fuzz_libc: $(fuzz_sources) tests/fuzz/model.h $B/tests/check.o
+	@mkdir -p $(@D)
+	$(CC) $(TESTFLAGS) -DFUZZ_LIBC -o $@ $(fuzz_sources) $B/tests/check.o
 
 $B/tests/%: tests/%.c $B/tests/check.o
 	@mkdir -p $(@D)
@@ -148,6 +158,16 @@ stress: all
 	@GM_STRESS_SECONDS=60 GM_LIMIT=3600 GM_BUILD_DIR=build $(PROVE) $(filter %/stress/trade,$(host_tests))
 	@GM_STRESS_SECONDS=60 GM_LIMIT=3600 GM_BUILD_DIR=build/debug $(PROVE) $(patsubst build/%,build/debug/%,$(filter %/stress/trade,$(host_tests)))
 
+# Coverage-guided, with the library's own sources instrumented.
+fuzz: setup-fuzz build/fuzz/fuzz
+	@mkdir -p build/fuzz/corpus
+	cd build/fuzz && ./fuzz -max_len=4096 -max_total_time=$${GM_FUZZ_SECONDS:-60} -print_final_stats=1 corpus $(CURDIR)/tests/fuzz/corpus
+
+build/fuzz/fuzz: $(fuzz_sources) tests/fuzz/model.h $(CORE) $(OS)
+	@mkdir -p $(@D)
+	clang -std=gnu17 -O1 -g -fno-builtin -ftls-model=initial-exec -pthread -D_GNU_SOURCE -DGM_BUILD -DGM_DEBUG \
+	    -DFUZZ_COVERAGE -fsanitize=fuzzer -I. -w -o $@ $(fuzz_sources) $(CORE) $(OS)
+
 bench: setup-bench all
 	bench/run
 
@@ -186,4 +206,4 @@ sizeclass:
 clean:
 	rm -rf build
 
-.PHONY: all clean test prove prove-unit test-programs stress bench demo install sizeclass
+.PHONY: all clean test prove prove-unit test-programs stress fuzz bench demo install sizeclass

@@ -23,7 +23,9 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/transfer.h"
 
-enum { FIRST_WORDS = 4, WARM = 15, /* slots of the array of a warm bin */ MAX_WORDS = 128, MAX_CACHED_BYTES = 16 * 1024, EXIT_ROUNDS = 4 };
+/* Words of a bin's first array and of its largest (one word is the NULL); slots from which on a bin is
+ * warm; bytes a bin may cache. */
+enum { FIRST_WORDS = 4, MAX_WORDS = 128, WARM = 15, MAX_CACHED_BYTES = 16 * 1024 };
 
 /* An empty array that is full as well: NULL is what a pop finds. */
 static void *nothing[1];
@@ -61,7 +63,7 @@ static bool exit_key_made;
 /* Words of a class's largest array: a power of two. */
 static size_t max_words(unsigned cls) {
     size_t words = MAX_CACHED_BYTES / gm_class_size[cls] + 1; /* one more for the NULL */
-    return words <= FIRST_WORDS ? FIRST_WORDS : gm_min(1u << gm_high_bit(words), MAX_WORDS);
+    return words <= FIRST_WORDS ? (words <= 2 ? 2 : FIRST_WORDS) : gm_min(1u << gm_high_bit(words), MAX_WORDS);
 }
 
 static void reset(struct gm_cache *c) {
@@ -74,11 +76,15 @@ static struct gm_cache *attach(void) {
     if (!c) return NULL;
     reset(c);
     c->tid = gm_os_gettid();
+    if (gm_tc != &gm_no_cache) { /* a signal handler came first */
+        gm_fix_put(&caches, c);
+        return gm_tc;
+    }
     gm_lock(&threads_lock);
     gm_list_push(&all, &c->link);
     living++;
-    gm_unlock(&threads_lock);
     gm_tc = c;
+    gm_unlock(&threads_lock);
     return c;
 }
 
@@ -86,14 +92,13 @@ static struct gm_cache *attach(void) {
  * gm_tc is set, so that comes back to an ordinary cache. */
 static void arm(struct gm_cache *c) {
     c->keyed = 1;
-    gm_os_thread_key_set(exit_key, c);
+    if (!gm_os_thread_key_set(exit_key, c)) c->keyed = 0; /* no memory for it: tried again at the next miss */
 }
 
 struct gm_cache *gm_cache_get(void) {
     if (gm_nested()) return NULL;
     struct gm_cache *c = gm_tc;
     if (GM_UNLIKELY(gm_load_relaxed(&have_orphans))) gm_cache_adopt_orphan();
-    if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain();
     if (c == &gm_no_cache) {
         if (ending || gm_load_relaxed(&gm_always_slow)) return NULL;
         c = attach();
@@ -102,6 +107,13 @@ struct gm_cache *gm_cache_get(void) {
     if (GM_UNLIKELY(!c->keyed) && gm_load_acquire(&exit_key_made)) arm(c);
     return c;
 }
+
+/* The flag comes before what it covers and goes after it, in the order a fork or signal sees. */
+static void set_busy(struct gm_cache *c) {
+    gm_store_relaxed(&c->busy, 1);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+static void clear_busy(struct gm_cache *c) { gm_store_release(&c->busy, 0); }
 
 static void add_to_dead(struct gm_cache *c) {
     for (unsigned cls = 0; cls < GM_CLASSES; cls++) {
@@ -112,15 +124,24 @@ static void add_to_dead(struct gm_cache *c) {
 
 static bool is_inside(const struct gm_cache *c, unsigned bin) { return c->inside_array[bin / 8] >> bin % 8 & 1; }
 
-static void free_array(struct gm_cache *c, unsigned bin) {
-    unsigned capacity = c->capacity[bin];
-    if (capacity && !is_inside(c, bin)) gm_fix_put(arrays_of(capacity + 1), c->limit[bin] - capacity);
-    c->top[bin] = c->limit[bin] = nothing;
-    c->capacity[bin] = 0;
-    c->inside_array[bin / 8] &= (uint8_t)~(1u << bin % 8);
+/* Readers of statistics may see a mixture of old and new: gm_bin_count copes. */
+static void set_array(struct gm_cache *c, unsigned bin, void **top, void **limit, unsigned capacity) {
+    gm_store_relaxed(&c->top[bin], top);
+    gm_store_relaxed(&c->limit[bin], limit);
+    gm_store_relaxed(&c->capacity[bin], (uint8_t)capacity);
 }
 
+static void free_array(struct gm_cache *c, unsigned bin) {
+    unsigned capacity = c->capacity[bin];
+    void **array = is_inside(c, bin) ? NULL : c->limit[bin] - capacity;
+    set_array(c, bin, nothing, nothing, 0);
+    c->inside_array[bin / 8] &= (uint8_t)~(1u << bin % 8);
+    if (capacity && array) gm_fix_put(arrays_of(capacity + 1), array);
+}
+
+/* Busy: a fork at this moment must not make its child take over what is being taken apart. */
 static void discard(struct gm_cache *c) {
+    set_busy(c);
     for (unsigned b = 1; b < GM_BINS; b++) free_array(c, b);
     gm_lock(&threads_lock);
     add_to_dead(c);
@@ -130,15 +151,11 @@ static void discard(struct gm_cache *c) {
     gm_fix_put(&caches, c);
 }
 
-/* The C library runs exit handlers in up to four rounds and other handlers still allocate and free in
- * each: stay until the last. What comes after it goes straight to the central lists. */
+/* Other exit handlers, in this round and the three that may follow, still allocate and free: they do so
+ * without a cache, straight from and to the central lists, as does the C library after the last. */
 static void at_thread_exit(void *value) {
     struct gm_cache *c = value;
     if (c != gm_tc) return; /* not this thread's (a child of a fork in a strange state): leave it */
-    if (++c->exit_rounds < EXIT_ROUNDS) {
-        gm_os_thread_key_set(exit_key, c);
-        return;
-    }
     gm_cache_flush(c);
     ending = true;
     gm_tc = &gm_no_cache;
@@ -169,10 +186,10 @@ static void **first_of(const struct gm_cache *c, unsigned bin) {
 /* Doubles the array of a bin, or makes its first one. Failing to is no harm. */
 static void grow_array(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls);
-    unsigned words = c->capacity[bin] ? (c->capacity[bin] + 1u) * 2 : FIRST_WORDS;
+    unsigned words = c->capacity[bin] ? (c->capacity[bin] + 1u) * 2 : (unsigned)gm_min(FIRST_WORDS, max_words(cls));
     void **array = NULL;
     if (words > max_words(cls)) return;
-    bool inside = words == FIRST_WORDS && c->inside_used + words <= GM_CACHE_INSIDE;
+    bool inside = words <= FIRST_WORDS && c->inside_used + words <= GM_CACHE_INSIDE;
     if (inside) {
         array = &c->inside[c->inside_used];
         c->inside_used = (uint16_t)(c->inside_used + words);
@@ -185,10 +202,8 @@ static void grow_array(struct gm_cache *c, unsigned cls) {
     array[0] = NULL;
     memcpy(array + 1, first_of(c, bin), n * sizeof *array);
     free_array(c, bin);
-    c->capacity[bin] = (uint8_t)(words - 1);
     if (inside) c->inside_array[bin / 8] |= (uint8_t)(1u << bin % 8);
-    c->limit[bin] = array + words - 1;
-    c->top[bin] = array + n;
+    set_array(c, bin, array + n, array + words - 1, words - 1);
 }
 
 /* How many slots a cold bin takes: half its room, but at first one large or a cache line of small ones, so
@@ -212,7 +227,7 @@ static void verify_now_and_then(struct gm_cache *c) {
 bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls);
     void *slots[GM_BATCH_MAX];
-    gm_store_relaxed(&c->busy, 1);
+    set_busy(c);
     grow_array(c, cls);
     unsigned capacity = c->capacity[bin], n = 0;
     if (capacity) {
@@ -224,9 +239,9 @@ bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
         if (n == 0 && capacity < WARM) n = gm_central_take(cls, slots, cold_refill(cls, capacity));
         else if (n == 0) n = gm_central_refill(cls, &c->current[bin], slots, (unsigned)gm_min((capacity + 1) / 2, GM_BATCH_MAX));
         memcpy(first_of(c, bin), slots, n * sizeof *slots);
-        c->top[bin] = first_of(c, bin) + n - 1;
+        gm_store_relaxed(&c->top[bin], first_of(c, bin) + n - 1);
     }
-    gm_store_relaxed(&c->busy, 0);
+    clear_busy(c);
     GM_EXPENSIVE(verify_now_and_then(c));
     return n != 0;
 }
@@ -243,16 +258,16 @@ static void send(unsigned cls, void **slots, unsigned n) {
 
 void gm_cache_make_room(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls), before = c->capacity[bin];
-    gm_store_relaxed(&c->busy, 1);
+    set_busy(c);
     grow_array(c, cls);
     if (c->capacity[bin] == before && before) { /* as large as it gets: the older half leaves */
         void **first = first_of(c, bin);
         unsigned n = gm_bin_count(c, bin), leave = (n + 1) / 2;
         send(cls, first, leave);
         memmove(first, first + leave, (n - leave) * sizeof *first);
-        c->top[bin] -= leave;
+        gm_store_relaxed(&c->top[bin], c->top[bin] - leave);
     }
-    gm_store_relaxed(&c->busy, 0);
+    clear_busy(c);
 }
 
 /* ---- flushing */
@@ -260,16 +275,17 @@ void gm_cache_make_room(struct gm_cache *c, unsigned cls) {
 static void flush_bin(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls), n = gm_bin_count(c, bin);
     if (n) gm_central_give(cls, first_of(c, bin), n);
-    c->top[bin] -= n;
+    gm_store_relaxed(&c->top[bin], c->top[bin] - n);
     if (c->current[bin]) gm_central_release(c->current[bin]);
     c->current[bin] = NULL;
 }
 
 void gm_cache_flush(struct gm_cache *c) {
-    gm_store_relaxed(&c->busy, 1);
-    if (c->tiny_next && gm_cache_close_tiny) gm_cache_close_tiny(c);
+    set_busy(c);
+    void (*close_tiny)(struct gm_cache *) = gm_load_relaxed(&gm_cache_close_tiny);
+    if (c->tiny_next && close_tiny) close_tiny(c);
     for (unsigned cls = 1; cls < GM_CLASSES; cls++) flush_bin(c, cls);
-    gm_store_relaxed(&c->busy, 0);
+    clear_busy(c);
 }
 
 void gm_cache_flush_transfers(void) {
@@ -343,6 +359,19 @@ void gm_cache_adopt_orphan(void) {
 
 /* ---- numbers and checks */
 
+static void add_totals(const struct gm_list *list, struct gm_cache_totals totals[GM_CLASSES]) {
+    for (struct gm_list *l = list->next; l != list; l = l->next) {
+        struct gm_cache *c = gm_list_entry(l, struct gm_cache, link);
+        for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
+            struct gm_cache_totals *t = &totals[cls];
+            t->mallocs += gm_load_relaxed(&c->mallocs[cls]);
+            t->requested += gm_load_relaxed(&c->requested[cls]);
+            unsigned n = gm_bin_count(c, gm_bin_of(cls)); /* nonsense while the array is being exchanged */
+            t->cached += n < MAX_WORDS ? n : 0;
+        }
+    }
+}
+
 void gm_cache_totals(struct gm_cache_totals totals[GM_CLASSES], unsigned *threads) {
     gm_lock(&threads_lock);
     *threads = living;
@@ -352,15 +381,8 @@ void gm_cache_totals(struct gm_cache_totals totals[GM_CLASSES], unsigned *thread
         t->requested = dead[cls].requested + gm_load_relaxed(&direct[cls].requested);
         t->cached = 0;
     }
-    for (struct gm_list *l = all.next; l != &all; l = l->next) {
-        struct gm_cache *c = gm_list_entry(l, struct gm_cache, link);
-        for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
-            struct gm_cache_totals *t = &totals[cls];
-            t->mallocs += gm_load_relaxed(&c->mallocs[cls]);
-            t->requested += gm_load_relaxed(&c->requested[cls]);
-            t->cached += gm_bin_count(c, gm_bin_of(cls));
-        }
-    }
+    add_totals(&all, totals);
+    add_totals(&orphans, totals);
     gm_unlock(&threads_lock);
 }
 

@@ -28,7 +28,7 @@ struct gm_span;
 #define GM_BIN_8 GM_CLASSES
 GM_INLINE unsigned gm_bin_of(unsigned cls) { return cls == GM_CLASS_8 ? GM_BIN_8 : cls; }
 
-#define GM_CACHE_BYTES 3456
+#define GM_CACHE_BYTES 3776
 #define GM_CACHE_INSIDE 28   /* words for first arrays */
 
 /* Four parallel arrays rather than an array of bins: with eight bytes an element the hit paths
@@ -40,7 +40,6 @@ struct gm_cache {
     uint64_t requested[GM_CLASSES];  /* bytes asked for in them */
     uint8_t colour;          /* GM_STATE_COLOUR bit that new objects get */
     uint8_t busy;            /* the owner is inside a slow path: contents may be half moved */
-    uint8_t exit_rounds;     /* how often the thread's exit handler has run */
     uint8_t keyed;           /* the exit handler is armed */
     int tid;
     struct gm_list link;     /* of all caches (threads lock) */
@@ -80,9 +79,11 @@ GM_INLINE bool gm_cache_push(struct gm_cache *c, size_t bin, void *slot) {
     return true;
 }
 
-/* Slots in a bin; another thread's may be in motion. */
+/* Slots in a bin. Another thread's may be in motion, its array just being replaced: then it is a guess. */
 GM_INLINE unsigned gm_bin_count(const struct gm_cache *c, unsigned bin) {
-    return (unsigned)(gm_load_relaxed(&c->top[bin]) - (gm_load_relaxed(&c->limit[bin]) - c->capacity[bin]));
+    unsigned capacity = gm_load_relaxed(&c->capacity[bin]);
+    ptrdiff_t n = gm_load_relaxed(&c->top[bin]) - (gm_load_relaxed(&c->limit[bin]) - capacity);
+    return n < 0 ? 0 : n > (ptrdiff_t)capacity ? capacity : (unsigned)n;
 }
 
 /* Lets go of the thread's open tiny block (tiny.c, above this layer; NULL until that is used). */

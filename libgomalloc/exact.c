@@ -5,6 +5,8 @@
  * bytes of the primary arena, reserved only now and touched as needed. Large objects keep their
  * request in the span. Blocks from before the constructor count as fully used: their entry is 0. */
 #include "libgomalloc/base/bits.h"
+#include "libgomalloc/central.h"
+#include "libgomalloc/conf.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/os/os.h"
 
@@ -29,20 +31,37 @@ static uint16_t *entry_of(const void *p) {
 void gm_exact_start(void) {
     size_t bytes = (gm_space.primary.size >> GM_STATE_SHIFT) * sizeof *waste;
     waste = gm_os_reserve(NULL, gm_align_up(bytes, TABLE_STEP), gm_os_page_size());
-    if (waste) gm_cache_disable();
+    if (!waste) { /* no address space for the table: then it is the estimate */
+        gm_conf.stats = GM_STATS_EXIT;
+        return;
+    }
+    gm_cache_disable();
+    gm_cache_flush_transfers();
+    for (unsigned cls = 1; cls < GM_CLASSES; cls++)
+        gm_add_relaxed(&live, gm_central_out(cls) * gm_class_size[cls]);
+}
+
+/* Two slots of 8 bytes share an entry, a byte each. */
+static size_t get(const uint16_t *e, const void *p, size_t usable) {
+    if (usable == 8) return gm_load_relaxed((const uint8_t *)e + ((uintptr_t)p >> 3 & 1));
+    return gm_load_relaxed(e);
+}
+static void set(uint16_t *e, const void *p, size_t usable, size_t bytes) {
+    if (usable == 8) gm_store_relaxed((uint8_t *)e + ((uintptr_t)p >> 3 & 1), (uint8_t)bytes);
+    else gm_store_relaxed(e, (uint16_t)bytes);
 }
 
 void gm_exact_alloc(const void *p, size_t usable, size_t n) {
     uint16_t *e = entry_of(p);
     if (!e) n = usable;
-    else gm_store_relaxed(e, (uint16_t)(usable - n));
+    else set(e, p, usable, usable - n);
     gm_add_relaxed(&live, n);
 }
 
 void gm_exact_free(const void *p, size_t usable) {
     uint16_t *e = entry_of(p);
-    gm_sub_relaxed(&live, usable - (e ? gm_load_relaxed(e) : 0));
-    if (e) gm_store_relaxed(e, 0);
+    gm_sub_relaxed(&live, usable - (e ? get(e, p, usable) : 0));
+    if (e) set(e, p, usable, 0);
 }
 
 uint64_t gm_exact_live_requested(void) { return gm_load_relaxed(&live); }

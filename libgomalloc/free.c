@@ -80,6 +80,7 @@ GM_NOINLINE void gm_free_full(void *p, size_t class) {
     unsigned cls = (unsigned)class;
     if (cls == 0) return gm_free_odd(p);
     if (gm_nested()) return gm_nested_defer(p);
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
     struct gm_cache *c = gm_cache_get();
     if (c) {

@@ -23,6 +23,8 @@ void *gm_out_of_memory(void);
 /* Large objects (large.c). gm_large_alloc: NULL and ENOMEM; *zero as gm_heap_alloc_large. */
 void *gm_large_alloc(size_t n, size_t align, bool *zero);
 void gm_large_free(struct gm_span *s);
+/* Zeroes a large object by giving its memory back, if it is large enough for that to be worth it. */
+bool gm_large_zero(void *p, size_t n);
 /* p or its new place, or NULL with ENOMEM and p as it was. n > GM_MEDIUM_MAX. */
 void *gm_large_realloc(struct gm_span *s, size_t n);
 

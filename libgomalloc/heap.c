@@ -43,11 +43,12 @@ static void write_entries(struct gm_span *s, size_t from_page, size_t to_page, b
 /* The kernel has refused memory: from now on what is free at the heap's end, and whole arenas, go back, so
  * that the rest of the process can have them. */
 static bool tight;
+static unsigned scavenging; /* threads that walk the arenas without the lock: none may go */
 
 static void relieve(struct gm_arena *a) {
     enum { STEP_PAGES = GROW_STEP / GM_PAGE_SIZE };
     size_t end = a->committed >> GM_PAGE_SHIFT, n = 0;
-    if (a != &gm_space.primary && a->index.free_pages == end) {
+    if (a != &gm_space.primary && a->index.free_pages == end && scavenging == 0) {
         gm_arena_drop(a);
         return;
     }
@@ -56,6 +57,8 @@ static void relieve(struct gm_arena *a) {
     gm_pageindex_take(&a->index, end - n, n);
     if (!gm_arena_uncommit(a, n << GM_PAGE_SHIFT)) gm_pageindex_give(&a->index, end - n, n, false);
 }
+
+static unsigned refused_commits;
 
 static bool grow(struct gm_arena *a, size_t npages) {
     /* Free pages at the very end count towards what is needed. */
@@ -67,6 +70,7 @@ static bool grow(struct gm_arena *a, size_t npages) {
     if (need > room) return false;
     if (gm_arena_commit(a, step) || (step > need && gm_arena_commit(a, need))) return true;
     tight = true;
+    refused_commits++;
     return false;
 }
 
@@ -94,19 +98,42 @@ static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, bool any
     struct gm_arena *a = find(npages, align_pages, anywhere, page);
     if (a) return a;
     size_t worst = npages + align_pages - 1;
+    unsigned before = refused_commits;
     for (a = gm_arena_next(NULL); a; a = anywhere ? gm_arena_next(a) : NULL)
         if (a->size != 0 && grow(a, worst)) return find(npages, align_pages, anywhere, page);
     if (!anywhere) return NULL;
+    /* What the kernel will not commit here it will not commit elsewhere. */
+    if (refused_commits != before) return NULL;
     a = gm_arena_new(worst << GM_PAGE_SHIFT);
+    if (a && !grow(a, worst)) {
+        gm_arena_drop(a);
+        a = NULL;
+    }
     if (!a) tight = true;
-    return a && grow(a, worst) ? find(npages, align_pages, anywhere, page) : NULL;
+    return a ? find(npages, align_pages, anywhere, page) : NULL;
+}
+
+/* The heap has grown by `grown` bytes although pages lie idle: they do not fit what is asked for. What
+ * exceeds 1/16 of the memory in use goes back to the kernel, up to what the heap has grown by, so that the
+ * peak of the resident memory stays near what is in use. The total given back this way is bounded by the
+ * heap's size, and so is its cost. */
+static void pay_for_growth(size_t grown) {
+    gm_lock(&heap_lock);
+    const struct gm_pageindex *ix = &gm_space.primary.index;
+    size_t dirty = (ix->free_pages - ix->zero_pages) << GM_PAGE_SHIFT;
+    size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + GROW_MIN;
+    gm_unlock(&heap_lock);
+    if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
 }
 
 /* Gives the record its pages. False: out of memory. Heap lock. */
-static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, bool anywhere, bool *zero) {
-    size_t page;
+static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, bool anywhere, bool *zero,
+                         size_t *grown) {
+    size_t page, had = gm_space.primary.committed;
+    *grown = 0;
     struct gm_arena *a = find_or_grow(npages, align_pages, anywhere, &page);
     if (!a) return false;
+    *grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0;
     *zero = gm_pageindex_take(&a->index, page, npages) == npages;
     s->arena = a;
     s->start = a->base + (page << GM_PAGE_SHIFT);
@@ -118,11 +145,13 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, b
 
 struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere) {
     bool zero;
+    size_t grown;
     struct gm_span *s = gm_span_new(cls);
     if (!s) return NULL;
     gm_lock(&heap_lock);
-    bool placed = place_locked(s, gm_class_pages[cls], 1, anywhere, &zero);
+    bool placed = place_locked(s, gm_class_pages[cls], 1, anywhere, &zero, &grown);
     gm_unlock(&heap_lock);
+    if (grown) pay_for_growth(grown);
     if (placed) return s;
     gm_span_delete(s);
     return NULL;
@@ -133,7 +162,8 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
     if (!s) return NULL;
     s->requested = requested;
     gm_lock(&heap_lock);
-    bool placed = place_locked(s, npages, align_pages, true, zero);
+    size_t grown;
+    bool placed = place_locked(s, npages, align_pages, true, zero, &grown);
     if (placed) {
         stats.large_mallocs++;
         stats.large_requested += requested;
@@ -142,9 +172,14 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
         stats.large_total += npages << GM_PAGE_SHIFT;
     }
     gm_unlock(&heap_lock);
+    if (grown) pay_for_growth(grown);
     if (placed) return s;
     gm_span_delete(s);
     return NULL;
+}
+
+bool gm_heap_zero_by_release(struct gm_span *s) {
+    return gm_os_page_size() <= GM_PAGE_SIZE && gm_os_release((void *)s->start, gm_span_bytes(s));
 }
 
 /* Back to the index; the bytes read as zero afterwards if `zero`. */
@@ -155,7 +190,12 @@ static void give_pages(struct gm_arena *a, uintptr_t start, size_t npages, bool 
 void gm_heap_free(struct gm_span *s) {
     struct gm_arena *a = s->arena;
     bool zero = s->flags & GM_SPAN_EMPTIED;
-    if (s->flags & GM_SPAN_MOVED) zero = gm_os_renew((void *)s->start, gm_span_bytes(s));
+    if (s->flags & GM_SPAN_MOVED) {
+        /* If that fails there may be no memory behind the addresses: they are never used again. */
+        if (!gm_os_renew((void *)s->start, gm_span_bytes(s))) return;
+        gm_os_name((void *)s->start, gm_span_bytes(s), "gomalloc heap"); /* or it could not merge */
+        zero = true;
+    }
     gm_lock(&heap_lock);
     write_entries(s, 0, s->npages, true);
     if (s->cls == 0) {
@@ -177,7 +217,9 @@ static bool resize_locked(struct gm_span *s, size_t npages) {
     if (npages == old) return true;
     if (npages < old) {
         write_entries(s, npages, old, true);
-        give_pages(a, s->start + (npages << GM_PAGE_SHIFT), old - npages, false);
+        uintptr_t tail = s->start + (npages << GM_PAGE_SHIFT);
+        bool moved = s->flags & GM_SPAN_MOVED, renewed = moved && gm_os_renew((void *)tail, (old - npages) << GM_PAGE_SHIFT);
+        if (!moved || renewed) give_pages(a, tail, old - npages, renewed); /* else: as in gm_heap_free */
     } else {
         size_t more = npages - old, behind = gm_pageindex_run(&a->index, first + old, more);
         if (behind < more) { /* at the heap's end there may be more to be had */
@@ -224,6 +266,9 @@ static size_t release_pages(struct gm_arena *a, size_t page, size_t n, size_t *f
 size_t gm_heap_scavenge(size_t want) {
     enum { BATCH_PAGES = 1024 }; /* 8 MiB a call: about half a millisecond */
     size_t done = 0;
+    gm_lock(&heap_lock);
+    scavenging++;
+    gm_unlock(&heap_lock);
     for (struct gm_arena *a = gm_arena_next(NULL); a && done < want; a = gm_arena_next(a)) {
         size_t below = SIZE_MAX, page, n;
         while (a->size != 0 && done < want) {
@@ -242,6 +287,9 @@ size_t gm_heap_scavenge(size_t want) {
             below = page;
         }
     }
+    gm_lock(&heap_lock);
+    scavenging--;
+    gm_unlock(&heap_lock);
     return done;
 }
 

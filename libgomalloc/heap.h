@@ -11,6 +11,8 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere);
 /* A large span of npages, starting at a multiple of align_pages (power of two), for an object of
  * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. */
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, bool *zero);
+/* Makes a large span's memory read as zero by giving it back to the kernel; false: refused. */
+bool gm_heap_zero_by_release(struct gm_span *s);
 /* Takes a span back. All its slots are home, or the large object is dead; nobody else knows of it. */
 void gm_heap_free(struct gm_span *s);
 /* Makes a large span npages long where it stands, now holding `requested` bytes. Growing fails if the

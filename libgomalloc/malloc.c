@@ -121,19 +121,38 @@ static GM_COLD void *alloc_direct(size_t n, unsigned cls) {
     return p ? hand_out_direct(p, n, cls) : gm_out_of_memory();
 }
 
-GM_NOINLINE void *gm_alloc_slow(size_t n, size_t class) {
-    unsigned cls = (unsigned)class;
+/* A class that has no span yet is asked for: for the first few times a class up to half as large again
+ * does, if it has one. A small process allocates one or two objects each of some twenty classes, and
+ * every class's first span costs it a page. Returns cls itself where it should have its own span. */
+static GM_COLD unsigned borrowed_class(unsigned cls) {
+    enum { TIMES = 4 };
+    static uint8_t asked[GM_CLASSES];
+    size_t size = gm_class_size[cls];
+    if (size > GM_SMALL_MAX || gm_central_span_bytes(cls) != 0 || gm_load_relaxed(&asked[cls]) >= TIMES) return cls;
+    gm_store_relaxed(&asked[cls], (uint8_t)(gm_load_relaxed(&asked[cls]) + 1));
+    for (unsigned k = cls + 1; k < GM_CLASSES && gm_class_size[k] <= size + size / 2 + 16; k++)
+        if (gm_central_span_bytes(k) != 0) return k;
+    return cls;
+}
+
+/* The bin of cls was found empty. With `exactly` no other class will do. */
+static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
     if (gm_nested()) return gm_nested_alloc(gm_class_size[cls]);
     gm_init_once();
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     struct gm_cache *c = gm_cache_get();
     if (!c) return alloc_direct(n, cls);
     if (cls == GM_CLASS_8) {
         void *p = gm_small8_alloc(c, n);
         return p ? p : alloc_direct(n, cls);
     }
-    if (!gm_cache_refill(c, cls)) return alloc_direct(n, cls);
-    return gm_alloc_pop(c, n, cls); /* not empty now: this is no recursion */
+    unsigned k = exactly ? cls : borrowed_class(cls);
+    /* Making the cache may have allocated, and so filled the bin. */
+    if (*c->top[k] == NULL && !gm_cache_refill(c, k)) return alloc_direct(n, cls);
+    return gm_alloc_pop(c, n, k); /* not empty now: this is no recursion */
 }
+
+GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) { return alloc_missed(n, (unsigned)cls, false); }
 
 GM_NOINLINE void *gm_alloc_more(size_t n) {
     bool zero;
@@ -141,7 +160,9 @@ GM_NOINLINE void *gm_alloc_more(size_t n) {
     return gm_large_alloc(n, 1, &zero);
 }
 
-void *gm_alloc_class(size_t n, unsigned cls) { return gm_alloc_pop(gm_tc, n, cls); }
+void *gm_alloc_class(size_t n, unsigned cls) {
+    return *gm_tc->top[cls] ? gm_alloc_pop(gm_tc, n, cls) : alloc_missed(n, cls, true);
+}
 
 void *gm_alloc(size_t n) { return gm_alloc_fast(n); }
 
@@ -150,7 +171,7 @@ void *gm_alloc_zeroed(size_t n) {
     if (n > GM_MEDIUM_MAX) {
         bool zero;
         p = gm_large_alloc(n, 1, &zero);
-        if (!p || zero) return p;
+        if (!p || zero || gm_large_zero(p, n)) return p;
     } else {
         p = gm_alloc_fast(n);
         if (GM_UNLIKELY(!p)) return NULL;

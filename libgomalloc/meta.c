@@ -92,8 +92,8 @@ void *gm_fix_get(struct gm_fix *f) {
     gm_lock(&meta_lock);
     void *p = f->free;
     if (p) f->free = *(void **)p;
-    else if ((p = alloc_locked(f->size, f->align)) != NULL) f->total++;
-    if (p) f->in_use++;
+    else if ((p = alloc_locked(f->size, f->align)) != NULL) gm_count_add(&f->total, 1);
+    if (p) gm_count_add(&f->in_use, 1);
     gm_unlock(&meta_lock);
     return p;
 }
@@ -103,6 +103,6 @@ void gm_fix_put(struct gm_fix *f, void *record) {
     GM_ASSERT(f->in_use > 0);
     *(void **)record = f->free;
     f->free = record;
-    f->in_use--;
+    gm_count_add(&f->in_use, -1);
     gm_unlock(&meta_lock);
 }

@@ -12,10 +12,10 @@
  *      doubling gives at most 1/9. (Below, steps of 16 are as fine as alignment allows.)
  *   4. The end of a span wastes at most 12.5 % of it.
  *
- * How the rest is decided: a span has as few pages as give at least MIN_SLOTS slots: small spans
- * become empty sooner and go back to the page heap (less fragmentation, fewer pages touched by a
- * small process), while too few slots a span make every few allocations a visit to the central
- * list. Then the slot is widened into what would be lost at the span's end, as long as it stays
+ * How the rest is decided: a span has at least min_slots slots and otherwise as few pages as its end
+ * allows (cost): small spans become empty sooner and go back to the page heap (less fragmentation, fewer
+ * pages touched by a small process), while too few slots a span make every few allocations a visit to
+ * the central list, and a fixed number of pages would lose up to an eighth of them. Then the slot is widened into what would be lost at the span's end, as long as it stays
  * below the next step of the grid: larger slots for the same memory, unless rounding
  * would then waste more than 12.5 %. */
 #include <stdbool.h>
@@ -29,13 +29,20 @@ static int classes = 1; /* class 0: no class (a large object, or a free slot) */
 
 static bool is_pow2(int n) { return (n & (n - 1)) == 0; }
 
-static int min_slots(int size) { return size <= 2048 ? 8 : 4; }
+static int min_slots(int size) { return size <= 2048 ? 8 : size <= 8192 ? 4 : 2; }
+
+/* What a span of so many pages costs, in 1/10000 of its bytes: its end, and 0.4 % a page for being large. */
+static int cost(int size, int pages) {
+    int bytes = pages * PAGE, slots = bytes / size, end = bytes - slots * size;
+    if (slots < min_slots(size) || end * 8 > bytes) return 1 << 30;
+    return (int)(10000ll * end / bytes) + 40 * pages;
+}
 
 static int span_pages(int size) {
-    for (int pages = 1; pages <= MAX_PAGES; pages++) {
-        int bytes = pages * PAGE, slots = bytes / size;
-        if (slots >= min_slots(size) && (bytes - slots * size) * 8 <= bytes) return pages;
-    }
+    int best = 1;
+    for (int pages = 2; pages <= MAX_PAGES; pages++)
+        if (cost(size, pages) < cost(size, best)) best = pages;
+    if (cost(size, best) < 1 << 30) return best;
     fprintf(stderr, "no span for %d\n", size);
     exit(1);
 }
@@ -55,7 +62,12 @@ static void choose(void) {
     add(8, 16);
     for (int size = 16; size <= 256; size += 16) add(size, size + 16);
     for (int low = 256; low < MAX_SMALL; low *= 2)
-        for (int step = 1; step <= 8; step++) add(low + low / 8 * step, low + low / 8 * (step + 1));
+        for (int step = 1; step <= 8; step++) {
+            /* A power of two and a small header is what programs with pages of their own ask for. */
+            if (step == 1 && low >= 2048) add(low + 128, low + low / 8);
+            if (step == 1 && low == 4096) add(low + 256, low + low / 8), add(low + 384, low + low / 8);
+            add(low + low / 8 * step, low + low / 8 * (step + 1));
+        }
 }
 
 static int class_of(int size) {

@@ -21,7 +21,6 @@
 #include <errno.h>
 #include <signal.h>
 
-#include "libgomalloc/alloc.h"
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/lock.h"
@@ -31,7 +30,7 @@
 enum { BLOCKS = 1024, DEFERRED = 1024 };
 
 GM_TLS void *gm_nested_mark;
-static GM_TLS struct gm_cache *own_cache; /* what gm_tc was */
+static GM_TLS struct gm_cache *own_cache; /* what gm_tc was, while it is put away */
 bool gm_nested_deferred;
 
 /* A block's entry: address 1 while it is being filled in, then the block's; size before address. */
@@ -46,16 +45,25 @@ void *gm_signal_enter(const void *interrupted_pc) {
     if (gm_nested_mark != NULL) return NULL; /* safe already, by an outer handler */
     bool inside = pc >= __ehdr_start && pc < etext;
     if (!inside && gm_locks_held == 0 && !gm_load_relaxed(&gm_tc->busy)) return NULL;
-    own_cache = gm_tc;
-    gm_tc = &gm_no_cache;
-    gm_nested_mark = __builtin_frame_address(0);
+    /* Another signal may come between any two of these stores. It finds either no mark and does all
+     * of this itself, or the cache put away already and leaves it so. */
+    bool put_away = gm_tc != &gm_no_cache;
+    if (put_away) {
+        own_cache = gm_tc;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        gm_tc = &gm_no_cache;
+    }
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    gm_nested_mark = (char *)__builtin_frame_address(0) + put_away; /* frames are aligned: a free bit */
     return gm_nested_mark;
 }
 
+/* The mark goes first: a signal that comes before the cache is back is then one that interrupted us. */
 void gm_signal_leave(void *token) {
     if (gm_nested_mark != token) return;
-    gm_tc = own_cache;
     gm_nested_mark = NULL;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if ((uintptr_t)token & 1) gm_tc = own_cache;
 }
 
 static bool on_alternative_stack(const void *p) {
@@ -71,8 +79,10 @@ GM_COLD bool gm_nested_check(void) {
     const void *here = __builtin_frame_address(0);
     if (on_alternative_stack(here) == on_alternative_stack(gm_nested_mark) && here < gm_nested_mark) return true;
     /* The handler was left by a jump. */
-    gm_tc = own_cache->busy ? &gm_no_cache : own_cache;
+    bool back = (uintptr_t)gm_nested_mark & 1 && !own_cache->busy;
     gm_nested_mark = NULL;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (back) gm_tc = own_cache;
     return false;
 }
 
@@ -129,11 +139,11 @@ void gm_nested_defer(void *p) {
     gm_store_relaxed(&gm_nested_deferred, true);
 }
 
-GM_COLD void gm_nested_drain(void) {
+GM_COLD void gm_nested_drain(void (*free_block)(void *)) {
     gm_store_relaxed(&gm_nested_deferred, false);
     for (unsigned i = 0; i < DEFERRED; i++) {
         if (gm_load_relaxed(&deferred[i]) == NULL) continue;
         void *p = gm_exchange_acquire(&deferred[i], NULL);
-        if (p) gm_free(p);
+        if (p) free_block(p);
     }
 }

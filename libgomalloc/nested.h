@@ -19,9 +19,9 @@ size_t gm_nested_size(const void *p);
 void gm_nested_release(void *p);
 /* Puts an ordinary block aside, to be freed by gm_nested_drain. If there is no more room it is lost. */
 void gm_nested_defer(void *p);
-/* Frees what was put aside, if anything. For ordinary slow paths. */
+/* Frees what was put aside. For ordinary slow paths, when gm_nested_deferred. */
 extern GM_HIDDEN bool gm_nested_deferred;
-void gm_nested_drain(void);
+void gm_nested_drain(void (*free_block)(void *));
 
 /* preload/signal.h has the contract. */
 void *gm_signal_enter(const void *interrupted_pc);

@@ -73,7 +73,8 @@ size_t gm_pageindex_bytes(size_t chunks) {
 void gm_pageindex_init(struct gm_pageindex *ix, size_t chunks, struct gm_pagebits *bits, void *summaries) {
     *ix = (struct gm_pageindex){.bits = bits, .chunks = chunks, .levels = levels_for(chunks)};
     char *memory = summaries;
-    for (unsigned k = 0; k < ix->levels; k++) {
+    /* Smallest first: a small heap touches only the head of each level, and the upper ones share a page. */
+    for (unsigned k = ix->levels; k-- > 0;) {
         ix->level[k] = (struct gm_pagesum *)memory;
         memory += level_bytes(chunks, k);
     }

@@ -1,4 +1,5 @@
 /* realloc: in place where the slot or the pages behind allow it, else elsewhere. See malloc.c. */
+#include <errno.h>
 #include <string.h>
 
 #include "libgomalloc/base/check.h"
@@ -9,9 +10,12 @@
 static bool worth_keeping(size_t n, size_t usable) { return n <= usable && (n >= usable / 2 || usable <= 64); }
 
 void *gm_realloc_move(void *p, size_t usable, size_t n) {
+    int saved = errno;
     void *q = gm_alloc(n);
     if (!q) {
-        return n <= usable ? p : NULL; /* a shrink that cannot move stays where it is */
+        if (n > usable) return NULL;
+        errno = saved; /* a shrink that cannot move stays where it is: that is success */
+        return p;
     }
     memcpy(q, p, gm_min(usable, n));
     gm_free(p);

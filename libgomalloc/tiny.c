@@ -78,7 +78,7 @@ void *gm_alloc_tiny(size_t n) {
     uintptr_t p = gm_align_up(c->tiny_next, natural_alignment(n));
     if (c->tiny_next == 0 || p + n > c->tiny_end) {
         close_block(c);
-        gm_cache_close_tiny = close_block; /* idempotent */
+        gm_store_relaxed(&gm_cache_close_tiny, close_block); /* idempotent */
         p = new_block();
         if (p == 0) return gm_alloc(n);
         c->tiny_next = p;

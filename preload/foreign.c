@@ -18,6 +18,7 @@
  * dtv, names and search paths marked as not to be freed), because the C library could not take it
  * either. Over programs with RPATHs, TLS growth, audit modules and repeated dlclose none was seen. */
 #define _GNU_SOURCE 1
+#include "preload/next.h"
 #include "preload/process.h"
 
 #include "libgomalloc/alloc.h"
@@ -57,16 +58,9 @@ static void *foreign_realloc(void *p, size_t n) {
 /* Asking is no crime; what nobody is known to have allocated has no usable bytes. */
 static size_t foreign_usable_size(void *p) { return may_be_c_library(p) ? c_library.usable_size(p) : 0; }
 
-/* The version of the oldest names in glibc is that of its first release for the machine. */
-#if defined(__x86_64__)
-#define FIRST_VERSION "GLIBC_2.2.5"
-#elif defined(__aarch64__)
-#define FIRST_VERSION "GLIBC_2.17"
-#endif
-
 void gm_foreign_init(void) {
-    void *free_it = dlvsym(RTLD_NEXT, "__libc_free", FIRST_VERSION);
-    void *usable = dlvsym(RTLD_NEXT, "malloc_usable_size", FIRST_VERSION);
+    void *free_it = dlvsym(RTLD_NEXT, "__libc_free", GM_GLIBC_FIRST);
+    void *usable = dlvsym(RTLD_NEXT, "malloc_usable_size", GM_GLIBC_FIRST);
     if (free_it == NULL || usable == NULL) return;
     c_library.free = (void (*)(void *))free_it;
     c_library.usable_size = (size_t (*)(void *))usable;

@@ -46,6 +46,7 @@ static void fork_child(void) {
 }
 
 __attribute__((constructor)) static void construct(int argc, char **argv, char **envp) {
+    gm_early();
     if (gm_sanitizer_in_charge()) {
         gm_standing_aside = true;
         return;

@@ -12,7 +12,9 @@
 
 void *gm_next_find(void **slot, const char *name) {
     int saved = errno;
-    void *f = dlsym(RTLD_NEXT, name);
+    /* By version first: hosts interpose dlsym, and RTLD_NEXT then means "after them", which may be us. */
+    void *f = dlvsym(RTLD_NEXT, name, GM_GLIBC_FIRST);
+    if (f == NULL) f = dlsym(RTLD_NEXT, name);
     if (f == NULL) {
         gm_eprintf("gomalloc: no %s in the C library\n", name);
         gm_os_abort();

@@ -5,6 +5,13 @@
 
 #include "libgomalloc/base/atomic.h"
 
+/* The version of the oldest names in glibc is that of its first release for the machine. */
+#if defined(__x86_64__)
+#define GM_GLIBC_FIRST "GLIBC_2.2.5"
+#elif defined(__aarch64__)
+#define GM_GLIBC_FIRST "GLIBC_2.17"
+#endif
+
 void *gm_next_find(void **slot, const char *name);
 
 /* For a function whose last call must be a jump, so that whom it calls sees our caller as its own. */

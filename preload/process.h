@@ -12,6 +12,9 @@ extern bool gm_standing_aside;
  * to live with. False as well in the child of a fork that ran no fork handlers (_Fork, raw clone). */
 bool gm_process_is_own(void);
 
+/* early.c */
+void gm_early(void);
+
 /* True if a sanitizer's runtime is in the process; says so on stderr. */
 bool gm_sanitizer_in_charge(void);
 

@@ -20,7 +20,6 @@
 
 #include <elf.h>
 #include <link.h>
-#include <stdlib.h>
 #include <sys/auxv.h>
 
 #define RUNTIME(init) extern void init(void) __attribute__((weak, visibility("default")))
@@ -41,7 +40,7 @@ static const char *exported_name(void) {
 
 /* ---- the executable's read-only data */
 
-/* The name with its terminator begins at p; `room` bytes may be read. */
+/* The name with its terminator begins at p (not strcmp: the sanitizer's own is not ready yet); `room` bytes may be read. */
 static bool begins_with(const char *p, size_t room, const char *name) {
     for (size_t i = 0; i < room; i++) {
         if (p[i] != name[i]) return false;
@@ -62,17 +61,47 @@ static const char *name_in(const char *text, size_t n) {
     return NULL;
 }
 
+/* Whether the executable itself defines malloc. Its address would not tell: in a program that takes it,
+ * that is an entry of the program's linkage table, under the same name but marked undefined. Nor would
+ * dlsym do: others interpose it, and this runs before they are constructed. So its table of dynamic
+ * symbols is walked, whose length follows from the hash table (the last chain's last entry). */
+static bool defines_malloc(uintptr_t bias, const ElfW(Dyn) *dynamic) {
+    const ElfW(Sym) *symbols = NULL;
+    const char *strings = NULL;
+    const uint32_t *hash = NULL;
+    for (const ElfW(Dyn) *d = dynamic; d->d_tag != DT_NULL; d++) {
+        uintptr_t address = d->d_un.d_ptr < bias ? d->d_un.d_ptr + bias : d->d_un.d_ptr; /* the loader may have relocated it */
+        if (d->d_tag == DT_SYMTAB) symbols = (const ElfW(Sym) *)address;
+        if (d->d_tag == DT_STRTAB) strings = (const char *)address;
+        if (d->d_tag == DT_GNU_HASH) hash = (const uint32_t *)address;
+    }
+    if (!symbols || !strings || !hash) return false;
+    const uint32_t buckets = hash[0], first = hash[1];
+    const uint32_t *bucket = hash + 4 + hash[2] * (sizeof(ElfW(Addr)) / 4), *chain = bucket + buckets;
+    uint32_t last = 0;
+    for (uint32_t i = 0; i < buckets; i++) last = bucket[i] > last ? bucket[i] : last;
+    if (last < first) return false;
+    for (;; last++) {
+        if ((chain[last - first] & 1) != 0) break;
+    }
+    for (uint32_t i = first; i <= last; i++)
+        if (symbols[i].st_shndx != SHN_UNDEF && begins_with(strings + symbols[i].st_name, sizeof "malloc", "malloc")) return true;
+    return false;
+}
+
 /* The executable's segments, as the kernel says in the auxiliary vector. */
 static const char *built_in_name(void) {
     const ElfW(Phdr) *segment = (const ElfW(Phdr) *)getauxval(AT_PHDR), *end = segment + getauxval(AT_PHNUM);
-    uintptr_t bias = 0, own_malloc = 0, address = (uintptr_t)malloc;
+    uintptr_t bias = 0;
+    const ElfW(Dyn) *dynamic = NULL;
     const char *name = NULL;
     if (segment == NULL) return NULL;
     for (const ElfW(Phdr) *s = segment; s < end; s++)
         if (s->p_type == PT_PHDR) bias = (uintptr_t)segment - s->p_vaddr;
     for (const ElfW(Phdr) *s = segment; s < end; s++)
-        if (s->p_type == PT_LOAD && address - (bias + s->p_vaddr) < s->p_memsz) own_malloc = address;
-    for (const ElfW(Phdr) *s = segment; s < end && own_malloc != 0 && name == NULL; s++)
+        if (s->p_type == PT_DYNAMIC) dynamic = (const ElfW(Dyn) *)(bias + s->p_vaddr);
+    if (dynamic == NULL || !defines_malloc(bias, dynamic)) return NULL;
+    for (const ElfW(Phdr) *s = segment; s < end && name == NULL; s++)
         if (s->p_type == PT_LOAD && (s->p_flags & (PF_R | PF_W)) == PF_R)
             name = name_in((const char *)(bias + s->p_vaddr), s->p_filesz);
     return name;

@@ -42,7 +42,7 @@ __attribute__((weak)) void gm_signal_leave(void *token) {}
 
 /* ---- the table: handlers, in the order in which they were first installed */
 
-enum { THUNKS = 128 };
+enum { THUNKS = 64 };
 static action *handlers[THUNKS]; /* NULL: not yet given away; else never changes again */
 
 /* The context is believed only where the kernel puts it, right above the handler's own frame: somebody
@@ -73,7 +73,7 @@ static GM_NOINLINE GM_TAIL_CALLS void deliver(unsigned i, int sig, siginfo_t *in
 
 /* The numbers are octal: a row is eight thunks. */
 #define ROWS(X) \
-    X(00) X(01) X(02) X(03) X(04) X(05) X(06) X(07) X(010) X(011) X(012) X(013) X(014) X(015) X(016) X(017)
+    X(00) X(01) X(02) X(03) X(04) X(05) X(06) X(07)
 #define ROW(X, r) X(r##0) X(r##1) X(r##2) X(r##3) X(r##4) X(r##5) X(r##6) X(r##7)
 
 #define DEFINE(n) \

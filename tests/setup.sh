@@ -4,12 +4,14 @@
 set -eu
 build="gcc g++ make binutils libc6-dev"
 demo="sqlite3"
-tests="perl valgrind gdb python3 perl lua5.4 php-cli ruby sqlite3 git jq xz-utils zstd man-db procps util-linux libcap2-bin clang"
+tests="perl valgrind gdb python3 perl lua5.4 php-cli ruby sqlite3 git jq xz-utils zstd man-db procps util-linux libcap2-bin"
+fuzz="clang libclang-rt-14-dev"
 bench="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 redis-server redis-tools gawk"
 case ${1-build} in
 build) want=$build ;;
 demo) want="$build $demo" ;;
 test) want="$build $demo $tests" ;;
+fuzz) want="$build $fuzz" ;;
 bench) want="$build $demo $tests $bench" ;;
 *) echo "setup.sh: $1?" >&2; exit 2 ;;
 esac

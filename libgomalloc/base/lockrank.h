@@ -4,6 +4,8 @@
 #ifndef GM_BASE_LOCKRANK_H
 #define GM_BASE_LOCKRANK_H
 
+#include "libgomalloc/base/compiler.h"
+
 enum gm_lockrank {
     GM_RANK_INIT = 1,  /* first call into the library: reservation, tables */
     GM_RANK_THREADS,   /* list of all thread caches (cache.c) */

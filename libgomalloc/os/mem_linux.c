@@ -74,9 +74,8 @@ bool gm_os_commit(void *p, size_t size) {
 }
 
 bool gm_os_uncommit(void *p, size_t size) {
-    if (quiet(SYS_mprotect, (long)p, (long)size, PROT_NONE, 0, 0, 0) != 0) return false;
-    gm_os_release(p, size);
-    return true;
+    /* First the contents: memory that is locked stays, and must not be thought to be zero later. */
+    return gm_os_release(p, size) && quiet(SYS_mprotect, (long)p, (long)size, PROT_NONE, 0, 0, 0) == 0;
 }
 
 void *gm_os_map(size_t size) { return map(NULL, size, PROT_READ | PROT_WRITE, 0); }
@@ -87,9 +86,11 @@ bool gm_os_release(void *p, size_t size) {
     return quiet(SYS_madvise, (long)p, (long)size, MADV_DONTNEED, 0, 0, 0) == 0;
 }
 
-bool gm_os_move(void *from, void *to, size_t size) {
+enum gm_os_moved gm_os_move(void *from, void *to, size_t size) {
     long flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
-    return quiet(SYS_mremap, (long)from, (long)size, (long)size, flags, (long)to, 0) == (long)to;
+    if (quiet(SYS_mremap, (long)from, (long)size, (long)size, flags, (long)to, 0) == (long)to) return GM_MOVED;
+    /* Linux unmaps the target first and looks for reasons to refuse afterwards. */
+    return gm_os_renew(to, size) ? GM_NOT_MOVED : GM_TARGET_LOST;
 }
 
 bool gm_os_renew(void *p, size_t size) {

@@ -36,9 +36,10 @@ void gm_os_unmap(void *p, size_t size);
 /* ready -> released; contents are lost, addresses stay valid and read as zero. False if the kernel
  * refused (the contents are then as they were). */
 bool gm_os_release(void *p, size_t size);
-/* Moves the pages of [from, from + size) to [to, to + size), both ready; `from` reads as zero
- * afterwards. False if this kernel cannot (nothing has changed then). */
-bool gm_os_move(void *from, void *to, size_t size);
+/* Moves the pages of [from, from + size), one mapping, to [to, to + size), both ready; `from` reads as
+ * zero afterwards. Not moved: this kernel cannot, `from` is as before and `to` reads as zero. */
+enum gm_os_moved { GM_MOVED, GM_NOT_MOVED, GM_TARGET_LOST /* ... and `to` is not there any more */ };
+enum gm_os_moved gm_os_move(void *from, void *to, size_t size);
 /* After gm_os_move the target is a mapping of its own; this makes [p, p + size) ordinary, zeroed,
  * ready memory again that can merge with its neighbours. False: nothing changed. */
 bool gm_os_renew(void *p, size_t size);

@@ -33,6 +33,7 @@ struct fake fake = {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static char *region;                 /* NULL until the first call */
 static uint32_t *unit;               /* of each 4 KiB: state, and above it the number of its mapping */
+static uint32_t *patch;              /* of each: which move brought it here; 0: none */
 static size_t units, settings_page;
 static uint32_t mappings;
 static size_t fail_at[FAKE_FALLIBLE + 1], fail_from[FAKE_FALLIBLE + 1], seen[FAKE_FALLIBLE + 1];
@@ -54,8 +55,9 @@ static void start(void) {
     /* On purpose not aligned to more than a page: alignment is the caller's wish, not luck. */
     size_t slack = (size_t)64 << 20;
     char *p = mmap(NULL, fake.space + 2 * slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    unit = mmap(NULL, units * sizeof *unit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    unit = mmap(NULL, 2 * units * sizeof *unit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED || (void *)unit == MAP_FAILED) illegal("start", NULL, fake.space, "no address space for the fake");
+    patch = unit + units;
     region = (char *)up((uintptr_t)p, slack) + settings_page;
 }
 
@@ -98,6 +100,15 @@ static void set_states(const void *p, size_t size, enum fake_state state, uint32
         unit[i] = mapping << STATE_BITS | state;
     }
     if (fake.committed > fake.peak_committed) fake.peak_committed = fake.committed;
+}
+
+/* What a move has brought is a patch of its own: no single mapping with what lies beside it. */
+static void check_one_patch(const void *p, size_t size) {
+    for (size_t i = unit_of(p), end = i + size / UNIT; i < end; i++)
+        if (patch[i] != patch[unit_of(p)]) illegal("move", p, size, "of more than one mapping");
+}
+static void set_patch(const void *p, size_t size, uint32_t n) {
+    for (size_t i = unit_of(p), end = i + size / UNIT; i < end; i++) patch[i] = n;
 }
 
 static uint32_t mapping_at(const void *p) { return unit[unit_of(p)] >> STATE_BITS; }
@@ -149,6 +160,7 @@ static bool fails(enum fake_kind kind, const void *p, size_t size, bool limits) 
     bool by_kind = hit(kind), by_any = hit(FAKE_FALLIBLE);
     bool fail = by_kind || by_any || limits || (fake.refuse && fake.refuse(kind, p, size));
     fake.failures += fail;
+    fake.failed[kind] += fail;
     return fail;
 }
 
@@ -223,6 +235,7 @@ void gm_os_unmap(void *p, size_t size) {
     real_protect(p, size, PROT_NONE);
     real_discard(p, size);
     set_states(p, size, FAKE_NONE, 0);
+    set_patch(p, size, 0);
     leave();
 }
 
@@ -247,32 +260,45 @@ bool gm_os_release(void *p, size_t size) {
     return done;
 }
 
-bool gm_os_move(void *from, void *to, size_t size) {
+/* As Linux does it: the target is gone first, whatever comes then. */
+enum gm_os_moved gm_os_move(void *from, void *to, size_t size) {
     enter();
     check_states("move", to, size, 1u << FAKE_READY | 1u << FAKE_RELEASED);
-    bool overlap = (char *)from < (char *)to + size && (char *)to < (char *)from + size;
-    if (overlap) illegal("move", from, size, "onto itself");
-    bool done = !refused(FAKE_MOVE, "move", from, size) && aligned(to, 0);
-    if (done) {
+    if ((char *)from < (char *)to + size && (char *)to < (char *)from + size) illegal("move", from, size, "onto itself");
+    check_one_patch(from, size);
+    enum gm_os_moved result = GM_MOVED;
+    if (refused(FAKE_MOVE, "move", from, size) || !aligned(to, 0)) {
+        real_discard(to, size);
+        result = fake.lose_target ? GM_TARGET_LOST : GM_NOT_MOVED;
+    } else {
         memcpy(to, from, size);
         real_discard(from, size);
+        set_patch(to, size, ++mappings);
+    }
+    if (result == GM_TARGET_LOST) {
+        real_protect(to, size, PROT_NONE);
+        set_states(to, size, FAKE_NONE, 0);
     }
     leave();
-    return done;
+    return result;
 }
 
 bool gm_os_renew(void *p, size_t size) {
     enter();
     bool done = !refused(FAKE_RENEW, "renew", p, size);
-    if (done) real_discard(p, size);
+    if (done) {
+        real_discard(p, size);
+        set_patch(p, size, 0);
+    }
     leave();
     return done;
 }
 
+/* Both are optional: holes in the range are no harm, but something of ours has to be there. */
 static void touch(const char *call, void *p, size_t size) {
     enter();
     fake.calls[FAKE_NAME]++;
-    check_range(call, p, size);
+    check_range(call, p, settings_page);
     leave();
 }
 void gm_os_dontdump(void *p, size_t size) { touch("dontdump", p, size); }

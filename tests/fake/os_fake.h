@@ -25,11 +25,13 @@ struct fake {
     size_t limit;                 /* address space the process may use (RLIMIT_AS); SIZE_MAX */
     size_t memory;                /* physical; 1 GiB */
     size_t commit_limit;          /* strict overcommit: bytes that may be ready or released; SIZE_MAX */
+    bool lose_target;             /* a move that fails takes the memory at its target along */
     uint64_t tick;                /* the clock moves by this at every look */
     bool (*refuse)(enum fake_kind kind, const void *p, size_t size); /* NULL: refuse nothing */
     /* What happened. */
     size_t calls[FAKE_KINDS];
     size_t failures;              /* calls that failed because a test said so, or a limit did */
+    size_t failed[FAKE_FALLIBLE]; /* the same by kind */
     size_t misaligned;            /* release, move, renew refused because of the page size */
     size_t bytes[FAKE_STATES];    /* in each state; FAKE_NONE is not kept */
     size_t committed, peak_committed;

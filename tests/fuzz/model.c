@@ -34,7 +34,7 @@ static bool tiny_is_plain(void) { return true; }
 static bool has_stats(void) { return gomalloc_read_stats != NULL; }
 static bool is_exact(void) { return false; }
 void world_walk(void) {}
-void model_start(void) {}
+static void start_library(void) {}
 
 #else
 #include "libgomalloc/alloc.h"
@@ -62,7 +62,7 @@ void world_walk(void) {
     gm_central_verify();
     gm_cache_verify(gm_tc);
 }
-void model_start(void) { gm_constructor(environ); }
+static void start_library(void) { gm_constructor(environ); }
 #endif
 
 /* ---- contradictions */
@@ -152,15 +152,16 @@ static bool all_zero(const unsigned char *p, size_t n) {
 
 /* ---- counting */
 
+static struct gomalloc_stats classes; /* for their sizes */
+
+void model_start(void) {
+    start_library();
+    stats_read(&classes);
+}
+
 static int class_of(size_t usable) {
-    static struct gomalloc_stats s; /* the sizes do not change; all threads write the same */
-    static bool known;
-    if (!__atomic_load_n(&known, __ATOMIC_ACQUIRE)) {
-        stats_read(&s);
-        __atomic_store_n(&known, true, __ATOMIC_RELEASE);
-    }
-    for (unsigned i = 0; i < s.by_size_count; i++)
-        if (s.by_size[i].size == usable) return (int)i;
+    for (unsigned i = 0; i < classes.by_size_count; i++)
+        if (classes.by_size[i].size == usable) return (int)i;
     if (has_stats()) contradiction("%zu usable bytes are no size class", usable);
     return 0;
 }

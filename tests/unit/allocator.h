@@ -16,6 +16,7 @@
 
 /* Everything that checks itself, checks itself; a broken invariant ends the test. */
 static inline void verify_all(void) {
+    gm_init_once();
     gm_heap_verify();
     gm_central_verify();
     if (gm_tc != &gm_no_cache) gm_cache_verify(gm_tc);
@@ -25,6 +26,7 @@ static inline void verify_all(void) {
  * every span has gone back, and every page is free. */
 static inline void expect_all_home(void) {
     struct gm_heap_stats h;
+    gm_init_once();
     gm_reclaim();
     verify_all();
     for (unsigned cls = 1; cls < GM_CLASSES; cls++) {

@@ -1,5 +1,6 @@
 /* The futex lock: one holder at a time, nobody forgotten, and the lock order that debug builds check. */
 #include <pthread.h>
+#include <time.h>
 
 #include "libgomalloc/base/lock.h"
 #include "tests/check.h"
@@ -32,7 +33,10 @@ TEST(one_holder_at_a_time) { race(false); }
 TEST(sleepers_are_woken) { race(true); }
 
 static void *take(void *done) {
+    struct timespec t;
     gm_lock(&one);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    expect_at_most(t.tv_sec * 1000000000 + t.tv_nsec, 50000000); /* of 100 ms: it slept */
     gm_store_release((int *)done, 1);
     gm_unlock(&one);
     return NULL;
@@ -44,7 +48,7 @@ TEST(a_held_lock_holds_and_lets_go) {
     gm_lock(&one);
     expect(gm_lock_is_held(&one));
     pthread_create(&t, NULL, take, &done);
-    usleep(50000); /* it sleeps in the kernel by now */
+    usleep(100000); /* it sleeps in the kernel by now */
     expect_eq(gm_load_acquire(&done), 0);
     gm_unlock(&one);
     pthread_join(t, NULL);
