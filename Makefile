@@ -66,7 +66,7 @@ $B/libgomalloc.so: $(objects) $B/exports.map
 # ---- tests. A test is a program or a script; tests/exec says how each kind is run.
 
 TESTFLAGS := -std=gnu17 -O1 -g -Wall -Wextra -Werror -Wno-unused-parameter -fno-builtin -pthread -D_GNU_SOURCE -I. -MMD -MP
-UNITFLAGS := -std=gnu17 -g -Wall -Wextra -Werror -Wno-unused-parameter -pthread -D_GNU_SOURCE -DGM_BUILD -I. -MMD -MP \
+UNITFLAGS := -std=gnu17 -g -Wall -Wextra -Werror -Wno-format-truncation -Wno-unused-parameter -pthread -D_GNU_SOURCE -DGM_BUILD -I. -MMD -MP \
              -ftls-model=initial-exec $(OPT.$(VARIANT))
 SANITIZE := $(filter -fsanitize%,$(OPT.$(VARIANT)))
 STATIC_SANITIZER.asan := -static-libasan

@@ -73,9 +73,9 @@ bool gm_arena_init(void) {
     while (want < PRIMARY_MAX && want / 4 < memory) want *= 2;
     size_t left = gm_os_address_space_left();
     if (left != SIZE_MAX) {
-        /* Half of what the limit leaves: the program's own mappings, stacks and libraries need the
+        /* Five eighths of what the limit leaves: the program's own mappings, stacks and libraries need the
          * rest, and what the heap needs beyond it can still come as further arenas. */
-        want = gm_min(want, gm_align_down(left / 2, GM_CHUNK_SIZE));
+        want = gm_min(want, gm_align_down(left / 8 * 5, GM_CHUNK_SIZE));
     }
     for (; want >= (size_t)MIN_PRIMARY_MIB << 20; want = gm_align_down(want / 2, GM_CHUNK_SIZE)) {
         if (!reserve(a, want, want >= GM_ARENA_SIZE ? GM_ARENA_SIZE : GM_CHUNK_SIZE)) continue;

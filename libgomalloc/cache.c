@@ -19,7 +19,6 @@
 #include "libgomalloc/central.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
-#include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/transfer.h"
 
@@ -48,6 +47,7 @@ static struct { uint64_t mallocs, requested; } dead[GM_CLASSES]; /* of ended thr
 static struct { uint64_t mallocs, requested; } direct[GM_CLASSES]; /* without a cache (atomic) */
 
 static struct gm_fix caches = GM_FIX_INIT(GM_CACHE_BYTES, GM_CACHE_LINE);
+static struct gm_fix mores = GM_FIX_INIT(sizeof(struct gm_cache_more), GM_CACHE_LINE);
 /* Arrays of 8, 16, 32, 64, 128 words. */
 enum { ARRAY_KINDS = 5 };
 static struct gm_fix arrays[ARRAY_KINDS] = {
@@ -96,7 +96,6 @@ static void arm(struct gm_cache *c) {
 }
 
 struct gm_cache *gm_cache_get(void) {
-    if (gm_nested()) return NULL;
     struct gm_cache *c = gm_tc;
     if (GM_UNLIKELY(gm_load_relaxed(&have_orphans))) gm_cache_adopt_orphan();
     if (c == &gm_no_cache) {
@@ -115,10 +114,39 @@ static void set_busy(struct gm_cache *c) {
 }
 static void clear_busy(struct gm_cache *c) { gm_store_release(&c->busy, 0); }
 
+struct counts {
+    uint64_t mallocs, requested;
+};
+static struct counts counts_of(const struct gm_cache *c, unsigned cls) {
+    if (cls < GM_FIRST_MEDIUM)
+        return (struct counts){ gm_load_relaxed(&c->mallocs[cls]), gm_load_relaxed(&c->requested[cls]) };
+    /* acquire: pairs with the release in gm_cache_more. */
+    const struct gm_cache_more *m = gm_load_acquire(&c->more);
+    unsigned i = cls - GM_FIRST_MEDIUM;
+    return m ? (struct counts){ gm_load_relaxed(&m->mallocs[i]), gm_load_relaxed(&m->requested[i]) } : (struct counts){ 0 };
+}
+
+struct gm_cache_more *gm_cache_more(struct gm_cache *c) {
+    if (c->more) return c->more;
+    struct gm_cache_more *m = gm_fix_get(&mores);
+    if (!m) return NULL;
+    memset(m, 0, sizeof *m);
+    gm_store_release(&c->more, m);
+    return m;
+}
+
+/* Lets go of the bin's current span. */
+static void release_current(struct gm_cache *c, unsigned bin) {
+    if (!c->more || !c->more->current[bin]) return;
+    gm_central_release(c->more->current[bin]);
+    c->more->current[bin] = NULL;
+}
+
 static void add_to_dead(struct gm_cache *c) {
     for (unsigned cls = 0; cls < GM_CLASSES; cls++) {
-        dead[cls].mallocs += c->mallocs[cls];
-        dead[cls].requested += c->requested[cls];
+        struct counts n = counts_of(c, cls);
+        dead[cls].mallocs += n.mallocs;
+        dead[cls].requested += n.requested;
     }
 }
 
@@ -148,6 +176,7 @@ static void discard(struct gm_cache *c) {
     gm_list_remove(&c->link);
     living--;
     gm_unlock(&threads_lock);
+    if (c->more) gm_fix_put(&mores, c->more);
     gm_fix_put(&caches, c);
 }
 
@@ -236,8 +265,9 @@ bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
             gm_central_give(cls, slots + capacity, n - capacity);
             n = capacity;
         }
-        if (n == 0 && capacity < WARM) n = gm_central_take(cls, slots, cold_refill(cls, capacity));
-        else if (n == 0) n = gm_central_refill(cls, &c->current[bin], slots, (unsigned)gm_min((capacity + 1) / 2, GM_BATCH_MAX));
+        struct gm_cache_more *more = n == 0 && capacity >= WARM ? gm_cache_more(c) : NULL;
+        if (more) n = gm_central_refill(cls, &more->current[bin], slots, (unsigned)gm_min((capacity + 1) / 2, GM_BATCH_MAX));
+        else if (n == 0) n = gm_central_take(cls, slots, cold_refill(cls, capacity));
         memcpy(first_of(c, bin), slots, n * sizeof *slots);
         gm_store_relaxed(&c->top[bin], first_of(c, bin) + n - 1);
     }
@@ -276,8 +306,7 @@ static void flush_bin(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls), n = gm_bin_count(c, bin);
     if (n) gm_central_give(cls, first_of(c, bin), n);
     gm_store_relaxed(&c->top[bin], c->top[bin] - n);
-    if (c->current[bin]) gm_central_release(c->current[bin]);
-    c->current[bin] = NULL;
+    release_current(c, bin);
 }
 
 void gm_cache_flush(struct gm_cache *c) {
@@ -335,8 +364,7 @@ static void adopt_bin(struct gm_cache *c, unsigned cls) {
         if (cls != GM_CLASS_8 && gm_load_relaxed(&gm_space.state_bias[(uintptr_t)slot >> GM_STATE_SHIFT]) == 0)
             gm_central_give(cls, &slot, 1);
     }
-    if (c->current[bin]) gm_central_release(c->current[bin]);
-    c->current[bin] = NULL;
+    release_current(c, bin);
 }
 
 void gm_cache_adopt_orphan(void) {
@@ -354,6 +382,7 @@ void gm_cache_adopt_orphan(void) {
     if (!c->busy)
         for (unsigned cls = 1; cls < GM_CLASSES; cls++) adopt_bin(c, cls);
     for (unsigned b = 1; !c->busy && b < GM_BINS; b++) free_array(c, b);
+    if (!c->busy && c->more) gm_fix_put(&mores, c->more);
     if (!c->busy) gm_fix_put(&caches, c);
 }
 
@@ -364,10 +393,10 @@ static void add_totals(const struct gm_list *list, struct gm_cache_totals totals
         struct gm_cache *c = gm_list_entry(l, struct gm_cache, link);
         for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
             struct gm_cache_totals *t = &totals[cls];
-            t->mallocs += gm_load_relaxed(&c->mallocs[cls]);
-            t->requested += gm_load_relaxed(&c->requested[cls]);
-            unsigned n = gm_bin_count(c, gm_bin_of(cls)); /* nonsense while the array is being exchanged */
-            t->cached += n < MAX_WORDS ? n : 0;
+            struct counts n = counts_of(c, cls);
+            t->mallocs += n.mallocs;
+            t->requested += n.requested;
+            t->cached += gm_bin_count(c, gm_bin_of(cls));
         }
     }
 }
@@ -387,7 +416,7 @@ void gm_cache_totals(struct gm_cache_totals totals[GM_CLASSES], unsigned *thread
 }
 
 size_t gm_cache_record_bytes(void) {
-    size_t sum = gm_load_relaxed(&caches.total) * caches.size + gm_transfer_bytes();
+    size_t sum = gm_load_relaxed(&caches.total) * caches.size + gm_load_relaxed(&mores.total) * mores.size + gm_transfer_bytes();
     for (unsigned k = 0; k < ARRAY_KINDS; k++) sum += gm_load_relaxed(&arrays[k].total) * arrays[k].size;
     return sum;
 }

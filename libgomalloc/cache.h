@@ -28,16 +28,23 @@ struct gm_span;
 #define GM_BIN_8 GM_CLASSES
 GM_INLINE unsigned gm_bin_of(unsigned cls) { return cls == GM_CLASS_8 ? GM_BIN_8 : cls; }
 
-#define GM_CACHE_BYTES 3776
+#define GM_CACHE_BYTES 2368
 #define GM_CACHE_INSIDE 28   /* words for first arrays */
+
+/* What only busy threads need: counters of the classes above 1024 bytes, and the warm bins' spans. */
+struct gm_cache_more {
+    struct gm_span *current[GM_BINS];    /* refills come from here; NULL while the bin is cold */
+    uint64_t mallocs[GM_CLASSES - GM_FIRST_MEDIUM];
+    uint64_t requested[GM_CLASSES - GM_FIRST_MEDIUM];
+};
 
 /* Four parallel arrays rather than an array of bins: with eight bytes an element the hit paths
  * address them by scaled index, which saves four instructions a malloc+free pair. */
 struct gm_cache {
     void **top[GM_BINS];             /* last slot in the array; at the NULL below the first: empty */
     void **limit[GM_BINS];           /* last entry of the array; top == limit: full */
-    uint64_t mallocs[GM_CLASSES];    /* slots handed out to the program by this thread */
-    uint64_t requested[GM_CLASSES];  /* bytes asked for in them */
+    uint64_t mallocs[GM_FIRST_MEDIUM];   /* slots handed out to the program by this thread */
+    uint64_t requested[GM_FIRST_MEDIUM]; /* bytes asked for in them */
     uint8_t colour;          /* GM_STATE_COLOUR bit that new objects get */
     uint8_t busy;            /* the owner is inside a slow path: contents may be half moved */
     uint8_t keyed;           /* the exit handler is armed */
@@ -45,7 +52,7 @@ struct gm_cache {
     struct gm_list link;     /* of all caches (threads lock) */
     uintptr_t tiny_next, tiny_end; /* free part of the thread's current tiny block */
     uint16_t inside_used;
-    struct gm_span *current[GM_BINS]; /* refills come from here; NULL while the bin is cold */
+    struct gm_cache_more *more;      /* NULL until the thread needs it */
     uint8_t capacity[GM_BINS];        /* slots of the array, which begins at limit - capacity */
     uint8_t inside_array[(GM_BINS + 7) / 8]; /* bit: the array lies in the record itself */
     void *inside[GM_CACHE_INSIDE];
@@ -60,10 +67,12 @@ extern GM_HIDDEN struct gm_cache gm_no_cache;
 /* True while every allocation has to take the slow path (stats:exact). Read-mostly. */
 extern GM_HIDDEN bool gm_always_slow;
 
-/* The calling thread's own cache, made if need be; NULL if it cannot have one: it is ending, memory
+/* The calling thread's own cache, made if need be (not in nested mode: see nested.h); NULL if it cannot have one: it is ending, memory
  * is exhausted, or everything is to go the slow way. */
 struct gm_cache *gm_cache_get(void);
 
+/* c->more, made if need be; NULL: no memory. */
+struct gm_cache_more *gm_cache_more(struct gm_cache *c);
 /* Makes the class's bin non-empty; false: out of memory. */
 bool gm_cache_refill(struct gm_cache *c, unsigned cls);
 /* Makes room in the class's bin; failing to is no harm. */

@@ -13,13 +13,25 @@ GM_HIDDEN void *gm_alloc_more(size_t n);               /* n > GM_SMALL_MAX */
 GM_HIDDEN void gm_free_odd(void *p);                   /* no slot of ours starts at p that is allocated */
 GM_HIDDEN void gm_free_full(void *p, size_t cls);    /* the bin of cls has no room; 0: as gm_free_odd */
 
-/* Pops a slot of class cls for n bytes. */
+/* Pops a slot of class cls < GM_FIRST_MEDIUM for n bytes. */
 GM_INLINE void *gm_alloc_pop(struct gm_cache *c, size_t n, size_t cls) {
     void **top = c->top[cls], *p = *top;
     if (GM_UNLIKELY(p == NULL)) return gm_alloc_slow(n, cls);
     gm_store_relaxed(&c->top[cls], top - 1);
     gm_count_add(&c->mallocs[cls], 1);
     gm_count_add(&c->requested[cls], n);
+    gm_store_relaxed(&gm_space.state_bias[(uintptr_t)p >> GM_STATE_SHIFT], (uint8_t)(cls | c->colour));
+    return p;
+}
+
+/* The same for the other classes. */
+GM_INLINE void *gm_alloc_pop_medium(struct gm_cache *c, size_t n, size_t cls) {
+    void **top = c->top[cls], *p = *top;
+    struct gm_cache_more *more = c->more;
+    if (GM_UNLIKELY(p == NULL || more == NULL)) return gm_alloc_slow(n, cls);
+    gm_store_relaxed(&c->top[cls], top - 1);
+    gm_count_add(&more->mallocs[cls - GM_FIRST_MEDIUM], 1);
+    gm_count_add(&more->requested[cls - GM_FIRST_MEDIUM], n);
     gm_store_relaxed(&gm_space.state_bias[(uintptr_t)p >> GM_STATE_SHIFT], (uint8_t)(cls | c->colour));
     return p;
 }

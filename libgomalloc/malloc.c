@@ -149,19 +149,22 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
     unsigned k = exactly ? cls : borrowed_class(cls);
     /* Making the cache may have allocated, and so filled the bin. */
     if (*c->top[k] == NULL && !gm_cache_refill(c, k)) return alloc_direct(n, cls);
-    return gm_alloc_pop(c, n, k); /* not empty now: this is no recursion */
+    /* Neither is empty now: this is no recursion. */
+    if (k < GM_FIRST_MEDIUM) return gm_alloc_pop(c, n, k);
+    return gm_cache_more(c) ? gm_alloc_pop_medium(c, n, k) : alloc_direct(n, k);
 }
 
 GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) { return alloc_missed(n, (unsigned)cls, false); }
 
 GM_NOINLINE void *gm_alloc_more(size_t n) {
     bool zero;
-    if (GM_LIKELY(n <= GM_MEDIUM_MAX)) return gm_alloc_pop(gm_tc, n, gm_class_of_medium(n));
+    if (GM_LIKELY(n <= GM_MEDIUM_MAX)) return gm_alloc_pop_medium(gm_tc, n, gm_class_of_medium(n));
     return gm_large_alloc(n, 1, &zero);
 }
 
 void *gm_alloc_class(size_t n, unsigned cls) {
-    return *gm_tc->top[cls] ? gm_alloc_pop(gm_tc, n, cls) : alloc_missed(n, cls, true);
+    if (*gm_tc->top[cls] == NULL) return alloc_missed(n, cls, true);
+    return cls < GM_FIRST_MEDIUM ? gm_alloc_pop(gm_tc, n, cls) : gm_alloc_pop_medium(gm_tc, n, cls);
 }
 
 void *gm_alloc(size_t n) { return gm_alloc_fast(n); }

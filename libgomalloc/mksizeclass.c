@@ -120,7 +120,7 @@ int main(void) {
                100.0 * (bytes - class[c].slots * size) / bytes,
                100.0 * (size - class[c - 1].size - 1) / size);
     }
-    printf(" */\n#define GM_CLASSES %d\n\n#ifdef GM_SIZECLASS_TABLES", classes);
+    printf(" */\n#define GM_CLASSES %d\n#define GM_FIRST_MEDIUM %d /* the first class above 1024 bytes */\n\n#ifdef GM_SIZECLASS_TABLES", classes, class_of(1025));
     print_array("uint16_t", "gm_class_size", classes, size_at);
     print_array("uint8_t", "gm_class_pages", classes, pages_at);
     print_array("uint16_t", "gm_class_slots", classes, slots_at);

@@ -82,6 +82,7 @@
  *    79  32768      8      2         0.0%              6.2%
  */
 #define GM_CLASSES 80
+#define GM_FIRST_MEDIUM 34 /* the first class above 1024 bytes */
 
 #ifdef GM_SIZECLASS_TABLES
 const uint16_t gm_class_size[80] = {

@@ -16,6 +16,7 @@
 #include "libgomalloc/central.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/nested.h"
 
 enum { BLOCK = 16, STARTS = 0xffff };
 
@@ -72,6 +73,7 @@ static uintptr_t natural_alignment(size_t n) { return n % 8 == 0 ? 8 : n % 4 == 
 void *gm_alloc_tiny(size_t n) {
     GM_ASSERT(n < BLOCK);
     if (n == 0) n = 1;
+    if (gm_nested()) return gm_nested_alloc(n);
     gm_init_once();
     struct gm_cache *c = gm_cache_get();
     if (!c) return gm_alloc(n);
@@ -90,7 +92,6 @@ void *gm_alloc_tiny(size_t n) {
     /* Alignment may have skipped bytes: the bit at the old place would never be dropped. */
     if (p != c->tiny_next) __atomic_fetch_and(word, ~(1u << (c->tiny_next % BLOCK)), __ATOMIC_RELAXED);
     c->tiny_next = p + n;
-    gm_count_add(&c->requested[GM_CLASS_16], n);
     return (void *)p;
 }
 

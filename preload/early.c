@@ -5,7 +5,7 @@
  * code that runs so early is that of IFUNC resolvers, and those of an executable may call malloc. The
  * loader relocates us before the executable, so a resolver of our own is early enough to put the value
  * in by hand. (The copy later overwrites it with the same value; a cache made in between is lost.) */
-#include "libgomalloc/cache.h"
+#include "libgomalloc/fastpath.h"
 #include "preload/process.h"
 
 static void nothing_to_do(void) {}

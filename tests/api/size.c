@@ -115,7 +115,7 @@ TEST(large_blocks_are_writable_to_the_end) {
 TEST(free_with_sizes) {
     void (*free_sized)(void *, size_t) = NULL;
     void (*free_aligned_sized)(void *, size_t, size_t) = NULL;
-    
+
     *(void **)&free_sized = dlsym(RTLD_DEFAULT, "free_sized");
     *(void **)&free_aligned_sized = dlsym(RTLD_DEFAULT, "free_aligned_sized");
     if (!expect(free_sized) || !expect(free_aligned_sized)) return;

@@ -167,10 +167,7 @@ static int class_of(size_t usable) {
 }
 
 static void count_new(struct counts *c, const struct block *b) {
-    if (b->kind == TINY) {
-        c->tiny_requested += b->n ? b->n : 1;
-        return;
-    }
+    if (b->kind == TINY) return; /* they are not counted one by one */
     c->mallocs++;
     c->objects++;
     c->requested += b->n;
@@ -222,17 +219,16 @@ void stats_compare(const struct gomalloc_stats *before, const struct counts *wan
     same("heap_objects", before->heap_objects, now.heap_objects, want->objects);
     same("heap_alloc", before->heap_alloc, now.heap_alloc, want->bytes);
     same("total_alloc", before->total_alloc, now.total_alloc, want->total);
-    same("total_requested", before->total_requested, now.total_requested, want->requested + want->tiny_requested);
+    same("total_requested", before->total_requested, now.total_requested, want->requested);
     same("large_mallocs", before->large_mallocs, now.large_mallocs, want->large_mallocs);
     same("large_frees", before->large_frees, now.large_frees, want->large_frees);
     same("large_requested", before->large_requested, now.large_requested, want->large_requested);
     if (is_exact())
         same("heap_requested_estimate", before->heap_requested_estimate, now.heap_requested_estimate, want->live_requested);
     for (unsigned i = 0; i < now.by_size_count; i++) {
-        uint64_t tiny = now.by_size[i].size == 16 ? want->tiny_requested : 0;
         same("by_size.mallocs", before->by_size[i].mallocs, now.by_size[i].mallocs, want->by_size[i].mallocs);
         same("by_size.frees", before->by_size[i].frees, now.by_size[i].frees, want->by_size[i].frees);
-        same("by_size.requested", before->by_size[i].requested, now.by_size[i].requested, want->by_size[i].requested + tiny);
+        same("by_size.requested", before->by_size[i].requested, now.by_size[i].requested, want->by_size[i].requested);
     }
     if (now.heap_inuse + now.heap_idle != now.heap_sys || now.heap_released > now.heap_idle || now.heap_alloc > now.heap_inuse)
         contradiction("statistics: the heap's parts do not add up");

@@ -34,7 +34,6 @@ struct block {
 struct counts {
     uint64_t mallocs, frees, requested, total, objects, bytes, live_requested;
     uint64_t large_mallocs, large_frees, large_requested;
-    uint64_t tiny_requested;
     struct {
         uint64_t mallocs, frees, requested;
     } by_size[GOMALLOC_MAX_SIZE_CLASSES];

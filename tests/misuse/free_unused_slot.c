@@ -1,4 +1,4 @@
-/* gomalloc: free of memory never allocated: ADDR */
+/* gomalloc: double free: ADDR */
 #include "tests/misuse/crime.h"
 
 int main(void) {

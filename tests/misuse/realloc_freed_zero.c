@@ -1,4 +1,4 @@
-/* gomalloc: realloc of freed memory: ADDR */
+/* gomalloc: double free: ADDR */
 #include "tests/misuse/crime.h"
 
 int main(void) {

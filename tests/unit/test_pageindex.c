@@ -32,7 +32,7 @@ static void model_init(struct model *m, size_t chunks, unsigned stream) {
 
 static void model_free(struct model *m) {
     free(m->ix.bits);
-    free(m->ix.level[0]);
+    free(m->ix.level[m->ix.levels - 1]); /* the lowest address */
     free(m->page);
 }
 

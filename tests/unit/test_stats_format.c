@@ -21,10 +21,10 @@ static struct gomalloc_stats sample(void) {
     GM_STATS_FIELDS(X)
 #undef X
     s.by_size_count = 3;
-    s.by_size[0] = (struct gomalloc_size_stats){8, 100, 40, 700};
-    s.by_size[1] = (struct gomalloc_size_stats){16, 0, 0, 0};
-    s.by_size[2] = (struct gomalloc_size_stats){32768, 7, 3, 200000};
-    s.by_size[3] = (struct gomalloc_size_stats){99999, 5, 5, 5};      /* beyond the count */
+    s.by_size[0] = (struct gomalloc_size_stats){8, 100, 40, 700, 8192};
+    s.by_size[1] = (struct gomalloc_size_stats){16, 0, 0, 0, 0};
+    s.by_size[2] = (struct gomalloc_size_stats){32768, 7, 3, 200000, 262144};
+    s.by_size[3] = (struct gomalloc_size_stats){99999, 5, 5, 5, 5};      /* beyond the count */
     s.heap_alloc = 60 * 8 + 4 * 32768 + 5 * 100000;
     s.total_alloc = 800 + 7 * 32768 + 9 * 100000;
     s.large_mallocs = 9;
@@ -123,10 +123,10 @@ TEST(text_has_every_field) {
 TEST(text_rows_are_the_classes_in_use) {
     struct gomalloc_stats s = sample();
     write_as(&s, "text");
-    has_line("    size          mallocs            frees           live  live bytes     waste");
-    has_line("       8              100               40             60       480 B    12.5 %");
-    has_line("   32768                7                3              4   128.0 KiB    12.8 %");
-    has_line("   large                9                4              5   488.3 KiB    50.0 %");
+    has_line("    size          mallocs            frees           live  live bytes   in spans     waste");
+    has_line("       8              100               40             60       480 B    8.0 KiB    12.5 %");
+    has_line("   32768                7                3              4   128.0 KiB  256.0 KiB    12.8 %");
+    has_line("   large                9                4              5   488.3 KiB  488.3 KiB    50.0 %");
     expect(strstr(text, "\n      16 ") == NULL);
     expect(strstr(text, "\n   99999 ") == NULL);
 }
@@ -152,10 +152,10 @@ TEST(text_units) {
 /* Counters of a running thread may be ahead of one another; the differences stay at 0. */
 TEST(frees_ahead_of_mallocs) {
     struct gomalloc_stats s = {.by_size_count = 1, .large_mallocs = 1, .large_frees = 2};
-    s.by_size[0] = (struct gomalloc_size_stats){16, 3, 5, 100};
+    s.by_size[0] = (struct gomalloc_size_stats){16, 3, 5, 100, 8192};
     write_as(&s, "text");
-    has_line("      16                3                5              0         0 B     0.0 %");
-    has_line("   large                1                2              0         0 B     0.0 %");
+    has_line("      16                3                5              0         0 B    8.0 KiB     0.0 %");
+    has_line("   large                1                2              0         0 B        0 B     0.0 %");
     struct gm_out o;
     int fd = memfd_create("info", 0);
     gm_out_init(&o, fd);
@@ -172,9 +172,9 @@ TEST(json_has_every_field) {
 #define X(field, kind, unit, metric, help) has_linef("  \"%s\": %lu,", #field, s.field);
     GM_STATS_FIELDS(X)
 #undef X
-    has_line("    {\"size\": 8, \"mallocs\": 100, \"frees\": 40, \"requested\": 700},");
-    has_line("    {\"size\": 16, \"mallocs\": 0, \"frees\": 0, \"requested\": 0},");
-    has_line("    {\"size\": 32768, \"mallocs\": 7, \"frees\": 3, \"requested\": 200000}");
+    has_line("    {\"size\": 8, \"mallocs\": 100, \"frees\": 40, \"requested\": 700, \"inuse\": 8192},");
+    has_line("    {\"size\": 16, \"mallocs\": 0, \"frees\": 0, \"requested\": 0, \"inuse\": 0},");
+    has_line("    {\"size\": 32768, \"mallocs\": 7, \"frees\": 3, \"requested\": 200000, \"inuse\": 262144}");
     expect(strstr(text, "99999") == NULL);
 }
 
@@ -315,8 +315,8 @@ TEST(openmetrics_is_strictly_formed) {
 TEST(malloc_info_is_glibc_shaped) {
     struct gomalloc_stats s = {.heap_sys = 1 << 20, .heap_released = 1 << 18, .heap_alloc = 1 << 16};
     s.by_size_count = 2;
-    s.by_size[0] = (struct gomalloc_size_stats){8, 100, 40, 700};
-    s.by_size[1] = (struct gomalloc_size_stats){16, 0, 0, 0};
+    s.by_size[0] = (struct gomalloc_size_stats){8, 100, 40, 700, 8192};
+    s.by_size[1] = (struct gomalloc_size_stats){16, 0, 0, 0, 0};
     struct gm_out o;
     int fd = memfd_create("info", 0);
     gm_out_init(&o, fd);
@@ -324,7 +324,7 @@ TEST(malloc_info_is_glibc_shaped) {
     expect_str(read_back(fd), "<malloc version=\"1\">\n"
                               "<heap nr=\"0\">\n"
                               "<sizes>\n"
-                              "  <class size=\"8\" mallocs=\"100\" frees=\"40\" requested=\"700\"/>\n"
+                              "  <class size=\"8\" mallocs=\"100\" frees=\"40\" requested=\"700\" inuse=\"8192\"/>\n"
                               "</sizes>\n"
                               "<total type=\"fast\" count=\"0\" size=\"0\"/>\n"
                               "<total type=\"rest\" count=\"1\" size=\"720896\"/>\n"
