@@ -36,7 +36,7 @@ products := $B/libgomalloc.a $(if $(filter release debug,$(VARIANT)),$B/libgomal
 all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
-COLD := conf stats stats_format print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
+COLD := heap meta mem_linux thread_linux lock large conf stats stats_format print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
         mallinfo next sanitizer signal
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 

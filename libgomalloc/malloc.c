@@ -125,12 +125,12 @@ static GM_COLD void *alloc_direct(size_t n, unsigned cls) {
  * does, if it has one. A small process allocates one or two objects each of some twenty classes, and
  * every class's first span costs it a page. Returns cls itself where it should have its own span. */
 static GM_COLD unsigned borrowed_class(unsigned cls) {
-    enum { TIMES = 4 };
+    enum { TIMES = 6 };
     static uint8_t asked[GM_CLASSES];
     size_t size = gm_class_size[cls];
     if (size > GM_SMALL_MAX || gm_central_span_bytes(cls) != 0 || gm_load_relaxed(&asked[cls]) >= TIMES) return cls;
     gm_store_relaxed(&asked[cls], (uint8_t)(gm_load_relaxed(&asked[cls]) + 1));
-    for (unsigned k = cls + 1; k < GM_CLASSES && gm_class_size[k] <= size + size / 2 + 16; k++)
+    for (unsigned k = cls + 1; k < GM_CLASSES && gm_class_size[k] <= 2 * size + 16; k++)
         if (gm_central_span_bytes(k) != 0) return k;
     return cls;
 }
