@@ -71,7 +71,8 @@ int gomalloc_write_stats(int fd, const char *format);
 size_t gomalloc_scavenge(void);
 
 /* Sets the soft memory limit in bytes (INT64_MAX: none) and returns the previous one; a negative
- * argument only asks. Allocation is never refused because of it. */
+ * argument only asks. Allocation is never refused because of it. In this version nothing acts on the
+ * limit yet: it is only kept. */
 int64_t gomalloc_set_memory_limit(int64_t bytes);
 
 #ifdef __cplusplus
