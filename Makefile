@@ -168,7 +168,8 @@ build/fuzz/fuzz: $(fuzz_sources) tests/fuzz/model.h $(CORE) $(OS)
 	clang -std=gnu17 -O1 -g -fno-builtin -ftls-model=initial-exec -pthread -D_GNU_SOURCE -DGM_BUILD -DGM_DEBUG \
 	    -DFUZZ_COVERAGE -fsanitize=fuzzer -I. -w -o $@ $(fuzz_sources) $(CORE) $(OS)
 
-bench: setup-bench all
+bench: setup-build all
+	@sh bench/setup.sh
 	bench/run
 
 # ---- what a user runs

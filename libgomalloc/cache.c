@@ -248,8 +248,9 @@ static void verify_now_and_then(struct gm_cache *c) {
     static GM_TLS unsigned misses;
     misses++;
     if (misses % 64 == 0) gm_cache_verify(c);
-    if (misses % 4096 == 0) gm_central_verify();
-    if (misses % 4096 == 0) gm_heap_verify();
+    if (misses % 4096 != 0) return;
+    gm_central_verify();
+    gm_heap_verify();
 }
 #endif
 

@@ -50,9 +50,9 @@ bool gm_large_zero(void *p, size_t n) {
 }
 
 /* Page tables can be moved where the kernel's pages end where ours do, and only of a span that is one
- * mapping: one that was moved and has grown since is two. */
+ * mapping: one that has been moved is two, what was moved and what it grew by. */
 static bool can_move(const struct gm_span *s, size_t bytes) {
-    return bytes >= MOVE_MIN && gm_os_page_size() <= GM_PAGE_SIZE && !(s->flags & GM_SPAN_PATCHED) &&
+    return bytes >= MOVE_MIN && gm_os_page_size() <= GM_PAGE_SIZE && !(s->flags & GM_SPAN_MOVED) &&
            gm_load_relaxed(&moved_spans) < MAX_MOVED;
 }
 
@@ -67,7 +67,7 @@ static bool transport(struct gm_span *from, struct gm_span *to) {
         return true;
     }
     gm_add_relaxed(&moved_spans, 1);
-    to->flags |= GM_SPAN_MOVED | GM_SPAN_PATCHED; /* it is longer than what was moved */
+    to->flags |= GM_SPAN_MOVED;
     from->flags |= GM_SPAN_EMPTIED;
     return true;
 }

@@ -121,7 +121,7 @@ static GM_COLD void *alloc_direct(size_t n, unsigned cls) {
     return p ? hand_out_direct(p, n, cls) : gm_out_of_memory();
 }
 
-/* A class that has no span yet is asked for: for the first few times a class up to half as large again
+/* A class that has no span yet is asked for: for the first few times a class up to twice as large
  * does, if it has one. A small process allocates one or two objects each of some twenty classes, and
  * every class's first span costs it a page. Returns cls itself where it should have its own span. */
 static GM_COLD unsigned borrowed_class(unsigned cls) {

@@ -34,7 +34,6 @@ enum gm_place {
 enum {
     GM_SPAN_SPARSE = 1, /* not in the primary arena: slow paths only */
     GM_SPAN_MOVED = 2,  /* large; its pages came by mremap: a mapping of its own */
-    GM_SPAN_PATCHED = 16, /* large; perhaps more than one mapping */
     GM_SPAN_EMPTIED = 8, /* large; its pages were moved away, it reads as zero */
     GM_SPAN_TINY = 4,   /* slots are shared by tiny objects; side[] counts them */
 };

@@ -1,18 +1,16 @@
 #!/bin/sh
-# setup.sh [build|test|bench]: installs the Debian packages that are missing for the step, and says so.
+# setup.sh [build|demo|test|fuzz]: installs the Debian packages that are missing for the step, and says so.
 # Does nothing where everything is there. Needs root (or sudo) only if something has to be installed.
 set -eu
 build="gcc g++ make binutils libc6-dev"
 demo="sqlite3"
-tests="perl valgrind gdb python3 perl lua5.4 php-cli ruby sqlite3 git jq xz-utils zstd man-db procps util-linux libcap2-bin"
+tests="perl valgrind gdb python3 lua5.4 php-cli ruby sqlite3 git jq xz-utils zstd man-db procps util-linux libcap2-bin"
 fuzz="clang libclang-rt-14-dev"
-bench="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 redis-server redis-tools gawk"
 case ${1-build} in
 build) want=$build ;;
 demo) want="$build $demo" ;;
 test) want="$build $demo $tests" ;;
 fuzz) want="$build $fuzz" ;;
-bench) want="$build $demo $tests $bench" ;;
 *) echo "setup.sh: $1?" >&2; exit 2 ;;
 esac
 missing=
