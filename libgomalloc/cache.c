@@ -48,12 +48,13 @@ static struct { uint64_t mallocs, requested; } direct[GM_CLASSES]; /* without a 
 
 static struct gm_fix caches = GM_FIX_INIT(GM_CACHE_BYTES, GM_CACHE_LINE);
 static struct gm_fix mores = GM_FIX_INIT(sizeof(struct gm_cache_more), GM_CACHE_LINE);
-/* Arrays of 8, 16, 32, 64, 128 words. */
+/* Records of 8, 16, 32, 64, 128 words for arrays outside the cache's own record. The first also holds arrays of
+ * fewer words: how much a bin may keep does not depend on where its array lies. */
 enum { ARRAY_KINDS = 5 };
 static struct gm_fix arrays[ARRAY_KINDS] = {
     GM_FIX_INIT(64, 64), GM_FIX_INIT(128, 64), GM_FIX_INIT(256, 64), GM_FIX_INIT(512, 64), GM_FIX_INIT(1024, 64),
 };
-static struct gm_fix *arrays_of(unsigned words) { return &arrays[gm_high_bit(words) - 3]; }
+static struct gm_fix *arrays_of(unsigned words) { return &arrays[words < 8 ? 0 : gm_high_bit(words) - 3]; }
 
 static unsigned exit_key;
 static bool exit_key_made;
@@ -223,7 +224,6 @@ static void grow_array(struct gm_cache *c, unsigned cls) {
         array = &c->inside[c->inside_used];
         c->inside_used = (uint16_t)(c->inside_used + words);
     } else {
-        if (words < 8) words = 8; /* the record is full: the smallest array outside it */
         array = gm_fix_get(arrays_of(words));
         if (!array) return;
     }
