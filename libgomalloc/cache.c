@@ -23,8 +23,8 @@
 #include "libgomalloc/transfer.h"
 
 /* Words of a bin's first array and of its largest (one word is the NULL); slots from which on a bin is
- * warm; bytes a bin may cache. */
-enum { FIRST_WORDS = 4, MAX_WORDS = 128, WARM = 15, MAX_CACHED_BYTES = 16 * 1024 };
+ * warm; bytes a bin may cache, of a class up to 1 KiB and above (where one slot is always allowed). */
+enum { FIRST_WORDS = 4, MAX_WORDS = 128, WARM = 15, MAX_SMALL_BYTES = 16 * 1024, MAX_MEDIUM_BYTES = 8 * 1024 };
 
 /* An empty array that is full as well: NULL is what a pop finds. */
 static void *nothing[1];
@@ -63,7 +63,8 @@ static bool exit_key_made;
 
 /* Words of a class's largest array: a power of two. */
 static size_t max_words(unsigned cls) {
-    size_t words = MAX_CACHED_BYTES / gm_class_size[cls] + 1; /* one more for the NULL */
+    size_t bytes = cls < GM_FIRST_MEDIUM ? MAX_SMALL_BYTES : MAX_MEDIUM_BYTES;
+    size_t words = bytes / gm_class_size[cls] + 1; /* one more for the NULL */
     return words <= FIRST_WORDS ? (words <= 2 ? 2 : FIRST_WORDS) : gm_min(1u << gm_high_bit(words), MAX_WORDS);
 }
 
