@@ -51,7 +51,7 @@ extern GM_HIDDEN struct gm_space gm_space;
  * and its class (bits 56-63; 0: large). Written with release under the heap lock, read anywhere.
  * A large span has entries for the pages up to the end of its first chunk and for the first page
  * of every further chunk, no others: a 1 GiB object costs 768 entries, not 131072. */
-#define GM_ENTRY_FREED 1u            /* a large object started here and was freed */
+#define GM_ENTRY_FREED 1u            /* a large object, or a slot with a span to itself, started here and was freed */
 GM_INLINE uint64_t gm_entry_make(struct gm_span *s, unsigned page, unsigned cls) {
     return (uint64_t)(uintptr_t)s | page | (uint64_t)cls << 56;
 }

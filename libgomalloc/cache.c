@@ -23,8 +23,8 @@
 #include "libgomalloc/transfer.h"
 
 /* Words of a bin's first array and of its largest (one word is the NULL); slots from which on a bin is
- * warm; bytes a bin may cache. */
-enum { FIRST_WORDS = 4, MAX_WORDS = 128, WARM = 15, MAX_CACHED_BYTES = 16 * 1024 };
+ * warm; bytes a bin may cache, of a class up to 1 KiB and above (where one slot is always allowed). */
+enum { FIRST_WORDS = 4, MAX_WORDS = 128, WARM = 15, MAX_SMALL_BYTES = 16 * 1024, MAX_MEDIUM_BYTES = 8 * 1024 };
 
 /* An empty array that is full as well: NULL is what a pop finds. */
 static void *nothing[1];
@@ -48,12 +48,13 @@ static struct gm_cache_counts direct[GM_CLASSES]; /* without a cache (atomic) */
 
 static struct gm_fix caches = GM_FIX_INIT(GM_CACHE_BYTES, GM_CACHE_LINE);
 static struct gm_fix mores = GM_FIX_INIT(sizeof(struct gm_cache_more), GM_CACHE_LINE);
-/* Arrays of 8, 16, 32, 64, 128 words. */
+/* Records of 8, 16, 32, 64, 128 words for arrays outside the cache's own record. The first also holds arrays of
+ * fewer words: how much a bin may keep does not depend on where its array lies. */
 enum { ARRAY_KINDS = 5 };
 static struct gm_fix arrays[ARRAY_KINDS] = {
     GM_FIX_INIT(64, 64), GM_FIX_INIT(128, 64), GM_FIX_INIT(256, 64), GM_FIX_INIT(512, 64), GM_FIX_INIT(1024, 64),
 };
-static struct gm_fix *arrays_of(unsigned words) { return &arrays[gm_high_bit(words) - 3]; }
+static struct gm_fix *arrays_of(unsigned words) { return &arrays[words < 8 ? 0 : gm_high_bit(words) - 3]; }
 
 const struct gm_cache_roots gm_cache_roots = { &all, &orphans, dead, direct, &caches, &mores, arrays, ARRAY_KINDS };
 
@@ -64,7 +65,8 @@ static bool exit_key_made;
 
 /* Words of a class's largest array: a power of two. */
 static size_t max_words(unsigned cls) {
-    size_t words = MAX_CACHED_BYTES / gm_class_size[cls] + 1; /* one more for the NULL */
+    size_t bytes = cls < GM_FIRST_MEDIUM ? MAX_SMALL_BYTES : MAX_MEDIUM_BYTES;
+    size_t words = bytes / gm_class_size[cls] + 1; /* one more for the NULL */
     return words <= FIRST_WORDS ? (words <= 2 ? 2 : FIRST_WORDS) : gm_min(1u << gm_high_bit(words), MAX_WORDS);
 }
 
@@ -225,7 +227,6 @@ static void grow_array(struct gm_cache *c, unsigned cls) {
         array = &c->inside[c->inside_used];
         c->inside_used = (uint16_t)(c->inside_used + words);
     } else {
-        if (words < 8) words = 8; /* the record is full: the smallest array outside it */
         array = gm_fix_get(arrays_of(words));
         if (!array) return;
     }

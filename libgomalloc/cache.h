@@ -4,7 +4,7 @@
  * A record is less than a 4 KiB page and starts with what the fast paths touch. Arrays are stacks with a
  * NULL below their first entry, so that "empty" costs no second comparison. They start with room for 3
  * slots inside the record, and double each time they run over or dry, up to 127 slots or 16 KiB of
- * cached bytes a class.
+ * cached bytes a class, 8 KiB above 1 KiB a slot.
  *
  * A bin is cold while its array is small. A cold bin takes its few slots from a span that many threads
  * share, so that ten thousand threads with three objects each do not hold thirty thousand spans; a

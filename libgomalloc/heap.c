@@ -199,9 +199,9 @@ void gm_heap_free(struct gm_span *s) {
     }
     gm_lock(&heap_lock);
     write_entries(s, 0, s->npages, true);
+    /* Left standing until the page is used again: a second free is then told for what it is. */
+    if (s->cls == 0 || s->nslots == 1) gm_store_release(&a->pages[gm_arena_page_of(a, s->start)], GM_ENTRY_FREED);
     if (s->cls == 0) {
-        /* Left standing until the page is used again: a second free is then told for what it is. */
-        gm_store_release(&a->pages[gm_arena_page_of(a, s->start)], GM_ENTRY_FREED);
         stats.large_frees++;
         stats.large_live -= gm_span_bytes(s);
         stats.large_live_requested -= s->requested;

@@ -29,13 +29,15 @@ static int classes = 1; /* class 0: no class (a large object, or a free slot) */
 
 static bool is_pow2(int n) { return (n & (n - 1)) == 0; }
 
-static int min_slots(int size) { return size <= 2048 ? 8 : size <= 8192 ? 4 : 2; }
+static int min_slots(int size) { return size <= 1024 ? 8 : size <= 2048 ? 4 : size <= 4096 ? 2 : 1; }
 
-/* What a span of so many pages costs, in 1/10000 of its bytes: its end, and 0.4 % a page for being large. */
+/* What a span of so many pages costs, in 1/10000 of its bytes: its end, and for being large 0.4 % a page, above
+ * 1 KiB 2 %: forty classes with a span or two each that a few slots keep from going home are what a program
+ * of 10 MiB has idle. */
 static int cost(int size, int pages) {
     int bytes = pages * PAGE, slots = bytes / size, end = bytes - slots * size;
     if (slots < min_slots(size) || end * 8 > bytes) return 1 << 30;
-    return (int)(10000ll * end / bytes) + 40 * pages;
+    return (int)(10000ll * end / bytes) + (size <= 1024 ? 40 : 200) * pages;
 }
 
 static int span_pages(int size) {
@@ -64,8 +66,8 @@ static void choose(void) {
     for (int low = 256; low < MAX_SMALL; low *= 2)
         for (int step = 1; step <= 8; step++) {
             /* A power of two and a small header is what programs with pages of their own ask for. */
-            if (step == 1 && low >= 2048) add(low + 128, low + low / 8);
-            if (step == 1 && low == 4096) add(low + 256, low + low / 8), add(low + 384, low + low / 8);
+            if (step == 1 && low >= 2048) add(low + 128, low == 4096 ? low + 256 : low + low / 8);
+            if (step == 1 && low == 4096) add(low + 256, low + 384), add(low + 384, low + low / 8);
             add(low + low / 8 * step, low + low / 8 * (step + 1));
         }
 }

@@ -11,7 +11,8 @@
 /* Places of a class: at most 64. One time slice of a producer is some 16000 small objects; with 16 places
  * of 64 slots most of that overflowed to central (8 pairs of threads: 0.23 s against 0.18 s with 64
  * places, 0.16 s with 160). But what waits here is memory nobody uses: a class may keep 1/32 of what its
- * spans hold, at least 16 KiB (22 classes of 256 KiB each were 8 % of a 66 MiB heap).
+ * spans hold, at least 16 KiB (22 classes of 256 KiB each were 8 % of a 66 MiB heap); above 1 KiB there is no
+ * least, or forty classes of a small program would have it.
  * SPARE empty batch records are kept at hand for all classes together. */
 enum { PLACES = 64, SPARE = 32, SHARE = 32, LEAST_BYTES = 16 * 1024 };
 
@@ -71,7 +72,8 @@ static bool all_taken(const struct places *p, unsigned n) {
 }
 
 static unsigned places_of(unsigned cls, unsigned n, size_t class_bytes) {
-    size_t places = gm_max(class_bytes / SHARE, LEAST_BYTES) / (n * gm_class_size[cls]);
+    size_t least = cls < GM_FIRST_MEDIUM ? LEAST_BYTES : 0;
+    size_t places = gm_max(class_bytes / SHARE, least) / (n * gm_class_size[cls]);
     return (unsigned)gm_min(places, PLACES);
 }
 

@@ -10,8 +10,8 @@ static unsigned in_bin(unsigned cls) { return gm_bin_count(gm_tc, gm_bin_of(cls)
 static unsigned room(unsigned cls) { return gm_tc->capacity[gm_bin_of(cls)]; }
 
 static unsigned largest_room(unsigned cls) {
-    unsigned words = (unsigned)gm_min(128, 16384 / gm_class_size[cls] + 1);
-    return words < 4 ? 3 : (1u << gm_high_bit(words)) - 1;
+    unsigned bytes = cls < GM_FIRST_MEDIUM ? 16384 : 8192, words = (unsigned)gm_min(128, bytes / gm_class_size[cls] + 1);
+    return words <= 4 ? (words <= 2 ? 1 : 3) : (1u << gm_high_bit(words)) - 1;
 }
 
 TEST(before_the_first_allocation_there_is_none) {
@@ -36,10 +36,10 @@ TEST(arrays_double_up_to_16_kib_or_127_slots) {
             before = now;
             expect_at_most(in_bin(cls), now);
         }
-        if (!expect(before == largest || (largest == 3 && before == 7))) diag("class %u has room for %u", cls, before);
+        if (!expect(before == largest)) diag("class %u has room for %u", cls, before);
         for (int i = 0; i < 1000; i++) gm_free(p[i]);
         expect_at_most(in_bin(cls), before);
-        expect_at_most((size_t)before * gm_class_size[cls], before <= 7 ? 7 * 32768 : 16384);
+        expect_at_most((size_t)before * gm_class_size[cls], before == 1 ? 32768 : cls < GM_FIRST_MEDIUM ? 16384 : 3 * 4096);
         gm_cache_verify(gm_tc);
     }
     expect_all_home();

@@ -108,13 +108,13 @@ TEST(slots_come_home_in_batches) {
         }
         expect_eq(home, s->nslots);
         /* What lies elsewhere ends the run. */
-        gm_span_take(s, out, 2);
+        bool several = gm_span_take(s, out, 2) == 2;
         out[2] = out[1];
         out[1] = (void *)(s->start + gm_span_bytes(s));
-        expect_eq(gm_span_give(s, out, 3, &given), s->nslots - 1);
+        expect_eq(gm_span_give(s, out, 3, &given), s->nslots - several);
         expect_eq(given, 1);
         out[1] = out[2];
-        expect_dies(SIGABRT, NULL, gm_span_give(s, out + 1, 2, &given)); /* twice in one batch */
+        if (several) expect_dies(SIGABRT, NULL, gm_span_give(s, out + 1, 2, &given)); /* twice in one batch */
         gm_span_delete(s);
     }
 }
