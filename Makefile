@@ -86,7 +86,7 @@ fuzz_sources := tests/fuzz/fuzz.c tests/fuzz/model.c
 fuzz_programs := $B/tests/fuzz/fuzz $(if $(filter release debug,$(VARIANT)),$B/tests/fuzz/fuzz_libc)
 golden_programs := $(call bin,tests/golden/*.c)
 plugins := $(patsubst %,$B/%.so,$(basename $(wildcard tests/programs/plugins/*.c tests/programs/plugins/*.cpp)))
-scripts := $(wildcard tests/api/*.sh tests/misuse/*.sh tests/programs/*.sh tests/golden/*.sh tests/lint/*.sh)
+scripts := $(wildcard tests/command/*.sh tests/api/*.sh tests/misuse/*.sh tests/programs/*.sh tests/golden/*.sh tests/lint/*.sh)
 
 $B/tests/check.o: tests/check.c tests/check.h
 	@mkdir -p $(@D)
@@ -199,6 +199,8 @@ install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man3 \
 	    $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 755 $B/libgomalloc.so $(DESTDIR)$(PREFIX)/lib/
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $B/gomalloc $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 $B/libgomalloc.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 libgomalloc/gomalloc.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $B/gomalloc.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/

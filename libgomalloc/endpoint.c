@@ -14,9 +14,6 @@
  *      few operations apart. A list that is cut while it is followed ends the reading, which is repeated. All
  *      walks are bounded; records are never unmapped (meta.h), so a stale pointer reads stale data.
  *
- * Switches are words as well: the profiler's rate (profile.h) is written by the tool (process_vm_writev) and seen
- * by the next slow path.
- *
  * WHO IS LET IN. The kernel decides, by the check it makes for ptrace: the same user and no more privilege than
  * the caller's, or CAP_SYS_PTRACE; where the Yama module restricts that to ancestors (ptrace_scope 1),
  * `gomalloc run` still sees its own child, and others need root. In a set-user-ID process the loader drops the

@@ -28,8 +28,6 @@ struct gm_pauses {
 struct gm_endpoint_counter { const uint64_t *at; uint64_t offset; };
 #define GM_ENDPOINT_COUNTERS 16
 
-struct gm_profile_roots;
-
 struct gm_endpoint {
     char magic[8];
     uint64_t layout;                       /* gm_endpoint_layout() of the build */
@@ -44,7 +42,6 @@ struct gm_endpoint {
     const struct gm_conf *conf;
     const uint64_t *exact_live;
     const struct gm_pauses *pauses;        /* NULL: no collector */
-    const struct gm_profile_roots *profile; /* NULL: no profiler */
     struct gm_endpoint_counter counter[GM_ENDPOINT_COUNTERS]; /* as far as `at` is not NULL */
 };
 extern GM_HIDDEN struct gm_endpoint gm_endpoint;

@@ -17,7 +17,6 @@ static const struct command {
     { "compare", "[OPTIONS] -- PROGRAM ARGS...", "runs it under the C library's, this and other allocators in turn", command_compare },
     { "stat", "[--json|--openmetrics|--map] PID", "prints the statistics of a live process", command_stat },
     { "top", "[--interval MS] PID", "shows them continuously", command_top },
-    { "profile", "[--rate BYTES|--off] [--sites|--spans] [-o FILE] PID", "allocation sites of a live process", command_profile },
     { "doctor", "-- PROGRAM ARGS...", "says what stands in the way of preloading", command_doctor },
     { "help", "", "prints this", command_help },
 };

@@ -34,7 +34,6 @@ int command_compare(int argc, char **argv);
 int command_stat(int argc, char **argv);
 int command_top(int argc, char **argv);
 int command_doctor(int argc, char **argv);
-int command_profile(int argc, char **argv);
 int command_help(int argc, char **argv);
 
 #endif

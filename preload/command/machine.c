@@ -130,7 +130,7 @@ void doctor_machine(void) {
     guards();
     const char *yama = line_of("/proc/sys/kernel/yama/ptrace_scope");
     if (atoi(yama) > 0)
-        doctor_line(V_WARN, "kernel.yama.ptrace_scope is %s: stat, top and profile of a process that they did not start need root%s", yama,
+        doctor_line(V_WARN, "kernel.yama.ptrace_scope is %s: stat and top of a process that the command did not start need root%s", yama,
                     atoi(yama) == 3 ? ", and even that is refused" : "");
-    else doctor_line(V_OK, "live processes of the same user can be looked at (stat, top, profile)");
+    else doctor_line(V_OK, "live processes of the same user can be looked at (stat, top)");
 }

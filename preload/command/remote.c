@@ -35,11 +35,6 @@ bool remote_read(const struct remote *r, const void *at, void *to, size_t n) {
     return n == 0 || process_vm_readv(r->pid, &local, 1, &there, 1, 0) == (ssize_t)n;
 }
 
-bool remote_write(const struct remote *r, const void *at, const void *from, size_t n) {
-    struct iovec local = { (void *)(uintptr_t)from, n }, there = { (void *)(uintptr_t)at, n };
-    return process_vm_writev(r->pid, &local, 1, &there, 1, 0) == (ssize_t)n;
-}
-
 /* ---- finding the endpoint */
 
 /* The address that our note in [notes, notes + n) names, which lies at `at` in the process; 0: it is not there. */

@@ -27,9 +27,8 @@ enum remote_result remote_open(struct remote *r, pid_t pid);
 /* False: the process is gone, or runs another program by now. */
 bool remote_is_current(const struct remote *r);
 enum remote_result remote_stats(const struct remote *r, struct gomalloc_stats *out);
-/* Copies n bytes from the process; false: not all of them are there. remote_write: the reverse. */
+/* Copies n bytes from the process; false: not all of them are there. */
 bool remote_read(const struct remote *r, const void *at, void *to, size_t n);
-bool remote_write(const struct remote *r, const void *at, const void *from, size_t n);
 
 /* ---- the heap page by page */
 

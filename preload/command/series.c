@@ -49,7 +49,7 @@ static void add_heap(struct series *s, struct sample *x, const struct remote *r,
     x->total_alloc = g.total_alloc;
     s->last = g;
     bool peak = g.heap_inuse > s->peak_inuse + s->peak_inuse / 20;
-    if (g.heap_inuse > s->peak_inuse) s->at_peak = g;
+    if (g.heap_inuse > s->at_peak.heap_inuse) s->at_peak = g;
     if (peak) s->peak_inuse = g.heap_inuse;
     read_pauses(s, r);
     if (maps) take_maps(s, r, x->t, peak);
@@ -60,7 +60,7 @@ void series_take(struct series *s, struct remote *r, pid_t pid, double t, bool m
     struct sample *x = &s->sample[s->n];
     memset(x, 0, sizeof *x);
     x->t = t;
-    if (!process_read(pid, &x->p)) return;
+    if (!process_read(pid, &x->p) || x->p.rss == 0) return; /* it is ending */
     if ((r->at && remote_is_current(r)) || remote_open(r, pid) == REMOTE_OK) add_heap(s, x, r, maps);
     else r->at = 0;
     if (x->p.rss > s->peak_rss) s->peak_rss = x->p.rss;
