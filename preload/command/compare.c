@@ -142,7 +142,7 @@ int command_compare(int argc, char **argv) {
     program_find(&p, o.argv[0]);
     if (program_refuses(&p)) fail(126, "%s: nothing can be preloaded into it: %s", p.path, program_refuses(&p));
     unsigned n = 2 + o.n_with;
-    c[1].preload = format_new("%s", library_path(o.library));
+    c[1].preload = format_new("%s", library_path(o.lib));
     c[1].settings = o.settings;
     for (unsigned i = 0; i < o.n_with; i++) {
         char path[4096];

@@ -242,7 +242,7 @@ int command_doctor(int argc, char **argv) {
     struct program p;
     options_parse(&o, argc, argv);
     program_find(&p, o.argv[0]);
-    const char *library = library_path(o.library);
+    const char *library = library_path(o.lib);
     char image[4096];
     snprintf(image, sizeof image, "%s", p.interpreter[0] ? p.interpreter : p.path);
     printf("%s", p.path);

@@ -19,7 +19,7 @@ static bool parse_one(struct options *o, int argc, char **argv, int *i) {
     else if (strncmp(a, "--gc=", 5) == 0) add_setting(o, "gc", a + 5);
     else if ((v = option_value(argc, argv, i, "--report"))) o->report = v;
     else if ((v = option_value(argc, argv, i, "--stats"))) o->stats = v;
-    else if ((v = option_value(argc, argv, i, "--lib"))) o->library = v;
+    else if ((v = option_value(argc, argv, i, "--lib"))) o->lib = v;
     else if ((v = option_value(argc, argv, i, "--interval"))) o->interval = parse_number("--interval", v, 1, 3600e3) / 1000;
     else if ((v = option_value(argc, argv, i, "--env"))) add_setting(o, v, NULL);
     else if (strcmp(a, "--quiet") == 0) o->quiet = true;

@@ -7,7 +7,7 @@
 enum { MAX_WITH = 8 };
 struct options {
     char **argv;             /* the program and its arguments */
-    const char *report, *stats, *library;
+    const char *report, *stats, *lib;
     char *settings;          /* for GOMALLOC: key:value,... or NULL */
     double interval;         /* seconds */
     bool quiet;

@@ -157,7 +157,7 @@ int command_run(int argc, char **argv) {
     const char *refuses = program_refuses(&p);
     if (refuses) fail(126, "%s: nothing can be preloaded into it: %s", p.path, refuses);
     r.progress = !r.o.quiet && isatty(2);
-    struct launch l = { .argv = r.o.argv, .preload = library_path(r.o.library), .options = r.o.settings };
+    struct launch l = { .argv = r.o.argv, .preload = library_path(r.o.lib), .options = r.o.settings };
     if (!r.o.report && !r.o.stats) launch_exec(&l);
     l.stats_file = exit_file(&r.o);
     r.series = need(sizeof *r.series);

@@ -2,6 +2,8 @@
 #ifndef GM_COMMAND_STYLE_H
 #define GM_COMMAND_STYLE_H
 
+#include "libgomalloc/base/compiler.h"
+
 static const char report_style[] =
     ":root{color-scheme:light dark;--bg:#fff;--fg:#1d2430;--dim:#667085;--card:#f6f7f9;--rule:#dfe3e8;"
     "--c1:#2563eb;--c2:#0d9488;--c3:#d97706;--c4:#9333ea;--c5:#64748b;--c6:#dc2626;"
