@@ -28,7 +28,11 @@ PRELOAD := $(wildcard preload/*.c) $(wildcard preload/*.cpp)
 core_objects := $(CORE:%.c=$B/obj/%.o)
 os_objects := $(OS:%.c=$B/obj/%.o)
 preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
-objects := $(core_objects) $(os_objects) $(preload_objects)
+# In the order of the link line, which is the order in memory: large tables that few processes touch come
+# last, so that the small variables everybody writes share their pages (8 KiB less in a small process).
+LARGE_TABLES := central arena nested transfer
+large_tables := $(LARGE_TABLES:%=$B/obj/libgomalloc/%.o)
+objects := $(filter-out $(large_tables),$(core_objects) $(os_objects) $(preload_objects)) $(large_tables)
 
 # The sanitizer variants are for the unit tests, which link the parts without libc's names.
 products := $B/libgomalloc.a $(if $(filter release debug,$(VARIANT)),$B/libgomalloc.so)
