@@ -35,12 +35,13 @@ large_tables := $(LARGE_TABLES:%=$B/obj/libgomalloc/%.o)
 objects := $(filter-out $(large_tables),$(core_objects) $(os_objects) $(preload_objects)) $(large_tables)
 
 # The sanitizer variants are for the unit tests, which link the parts without libc's names.
-products := $B/libgomalloc.a $(if $(filter release debug,$(VARIANT)),$B/libgomalloc.so)
+products := $B/libgomalloc.a $(if $(filter release debug,$(VARIANT)),$B/libgomalloc.so $B/gomalloc)
+command_objects := $(patsubst %.c,$B/obj/%.o,$(wildcard preload/command/*.c))
 
 all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
-COLD := heap meta mem_linux thread_linux lock large conf stats stats_format print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
+COLD := heap meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
         mallinfo next sanitizer signal
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
@@ -64,6 +65,11 @@ $B/libgomalloc.so: $(objects) $B/exports.map
 	$(CC) -shared -o $@ $(objects) -Wl,--version-script=$B/exports.map -Wl,-soname,libgomalloc.so \
 	    -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
 	    -Wl,-z,defs $(filter -fsanitize%,$(OPT.$(VARIANT)))
+
+# The command: an ordinary program. Of the library it takes what formats and adds up; it reads the rest in the processes.
+$(command_objects): OPT.release := -Os
+$B/gomalloc: $(command_objects) $B/libgomalloc.a
+	$(CC) -o $@ $(command_objects) $B/libgomalloc.a -lm
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
 

@@ -43,8 +43,8 @@ static struct gm_list all = { &all, &all };         /* caches of living threads 
 static struct gm_list orphans = { &orphans, &orphans }; /* of threads that a fork left behind */
 static bool have_orphans;
 static unsigned living;
-static struct { uint64_t mallocs, requested; } dead[GM_CLASSES]; /* of ended threads (threads lock) */
-static struct { uint64_t mallocs, requested; } direct[GM_CLASSES]; /* without a cache (atomic) */
+static struct gm_cache_counts dead[GM_CLASSES]; /* of ended threads (threads lock) */
+static struct gm_cache_counts direct[GM_CLASSES]; /* without a cache (atomic) */
 
 static struct gm_fix caches = GM_FIX_INIT(GM_CACHE_BYTES, GM_CACHE_LINE);
 static struct gm_fix mores = GM_FIX_INIT(sizeof(struct gm_cache_more), GM_CACHE_LINE);
@@ -55,6 +55,8 @@ static struct gm_fix arrays[ARRAY_KINDS] = {
     GM_FIX_INIT(64, 64), GM_FIX_INIT(128, 64), GM_FIX_INIT(256, 64), GM_FIX_INIT(512, 64), GM_FIX_INIT(1024, 64),
 };
 static struct gm_fix *arrays_of(unsigned words) { return &arrays[words < 8 ? 0 : gm_high_bit(words) - 3]; }
+
+const struct gm_cache_roots gm_cache_roots = { &all, &orphans, dead, direct, &caches, &mores, arrays, ARRAY_KINDS };
 
 static unsigned exit_key;
 static bool exit_key_made;

@@ -20,6 +20,7 @@
 #include "libgomalloc/base/list.h"
 #include "libgomalloc/sizeclass.h"
 
+struct gm_fix;
 struct gm_span;
 
 /* Bins are numbered as the classes, but for class 8, whose own bin must stay empty (malloc.c): its
@@ -117,6 +118,16 @@ size_t gm_cache_record_bytes(void);
 void gm_cache_arm_exit_handler(void);
 /* Every allocation of every thread takes the slow path from now on (called while single-threaded). */
 void gm_cache_disable(void);
+
+/* Where the records lie, for a reader in another process (endpoint.h). `fixes`: n_fixes kinds of records. */
+struct gm_cache_counts { uint64_t mallocs, requested; };
+struct gm_cache_roots {
+    const struct gm_list *all, *orphans;      /* of struct gm_cache, by link */
+    const struct gm_cache_counts *dead, *direct; /* GM_CLASSES each */
+    const struct gm_fix *caches, *mores, *arrays;
+    uint64_t n_arrays;
+};
+extern GM_HIDDEN const struct gm_cache_roots gm_cache_roots;
 
 void gm_cache_threads_lock(void); /* for fork */
 void gm_cache_threads_unlock(void);

@@ -19,6 +19,8 @@ struct central {
 } GM_ALIGNED(64);
 
 static struct central central[GM_CLASSES];
+const struct gm_central_roots gm_central_roots = { central, sizeof(struct central), offsetof(struct central, out),
+                                                   offsetof(struct central, spans) };
 
 void gm_central_init(void) {
     for (unsigned cls = 0; cls < GM_CLASSES; cls++) {

@@ -30,6 +30,10 @@ uint64_t gm_central_out(unsigned cls);
 /* Bytes of all spans of the class. */
 uint64_t gm_central_span_bytes(unsigned cls);
 
+/* Where the counts lie, for a reader in another process (endpoint.h): GM_CLASSES records, `stride` bytes each. */
+struct gm_central_roots { const void *base; uint32_t stride, out, spans; };
+extern GM_HIDDEN const struct gm_central_roots gm_central_roots;
+
 void gm_central_init(void);
 void gm_central_lock_all(void); /* for fork and walkers, in rank order */
 void gm_central_unlock_all(void);

@@ -13,6 +13,7 @@
 static uint16_t *waste;             /* of gm_space.primary.base; NULL until started */
 static size_t committed;            /* bytes of the table that are ready; grows under nobody's lock: see room() */
 static uint64_t live;               /* atomic */
+const uint64_t *const gm_exact_root = &live;
 enum { TABLE_STEP = 8 * 1024 * 1024 };
 
 static uint16_t *entry_of(const void *p) {

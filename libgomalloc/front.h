@@ -45,6 +45,7 @@ void gm_exact_start(void);
 void gm_exact_alloc(const void *p, size_t usable, size_t n);
 void gm_exact_free(const void *p, size_t usable);
 uint64_t gm_exact_live_requested(void);
+extern GM_HIDDEN const uint64_t *const gm_exact_root; /* where that figure lies (endpoint.h) */
 
 /* What an address is to the allocator: one answer for free, realloc, usable_size. */
 enum gm_what {

@@ -38,6 +38,8 @@ struct gm_heap_stats {
     uint64_t large_live_requested; /* asked for in them */
 };
 void gm_heap_read_stats(struct gm_heap_stats *out);
+/* The part of it that is kept, not summed up: for a reader in another process (endpoint.h). */
+extern GM_HIDDEN const struct gm_heap_stats *const gm_heap_root;
 
 bool gm_heap_init(void);
 void gm_heap_lock(void);   /* for fork and walkers */

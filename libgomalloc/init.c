@@ -12,6 +12,7 @@
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/central.h"
 #include "libgomalloc/conf.h"
+#include "libgomalloc/endpoint.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
@@ -36,6 +37,7 @@ static void report_at_exit(void) { gm_stats_print_exit(); }
 void gm_constructor(char **envp) {
     gm_init_once();
     gm_conf_read(envp);
+    gm_endpoint_start(envp);
     gm_cache_arm_exit_handler();
     if (gm_conf.stats == GM_STATS_EXACT) gm_exact_start();
     if (gm_conf.stats != GM_STATS_OFF) atexit(report_at_exit);

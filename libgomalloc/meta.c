@@ -12,6 +12,7 @@ enum { CHUNK = 256 * 1024, SMALL_CHUNK = 64 * 1024 };
 static struct gm_lock meta_lock = GM_LOCK_INIT(GM_RANK_META);
 static uintptr_t chunk_next, chunk_end; /* guarded by meta_lock */
 static size_t mapped_bytes;
+const size_t *const gm_meta_root = &mapped_bytes;
 
 void gm_meta_lock(void) { gm_lock(&meta_lock); }
 void gm_meta_unlock(void) { gm_unlock(&meta_lock); }

@@ -19,6 +19,7 @@ bool gm_meta_commit(size_t bytes);
 void gm_meta_shrink_region(size_t size);
 /* Bytes mapped for all records so far. */
 size_t gm_meta_mapped(void);
+extern GM_HIDDEN const size_t *const gm_meta_root; /* where that figure lies (endpoint.h) */
 
 struct gm_fix {
     size_t size, align;

@@ -15,6 +15,8 @@ static struct gm_fix records[KINDS] = {
 };
 static struct gm_fix sides8 = GM_FIX_INIT(GM_SIDE_SMALL8, 64), sides_tiny = GM_FIX_INIT(GM_SIDE_TINY, 64);
 
+const struct gm_fix *const gm_span_roots[GM_SPAN_FIXES] = { &records[0], &records[1], &records[2], &records[3], &sides8, &sides_tiny };
+
 static unsigned kind_of(unsigned nwords) {
     unsigned k = 0;
     while (kind_words[k] < nwords) k++;

@@ -24,6 +24,8 @@
 #include "libgomalloc/base/list.h"
 #include "libgomalloc/sizeclass.h"
 
+struct gm_fix;
+
 enum gm_place {
     GM_PLACE_HEAP,      /* being made or unmade: in no list */
     GM_PLACE_FULL,      /* no slot home; in no list */
@@ -80,6 +82,9 @@ bool gm_span_add_side(struct gm_span *s, size_t bytes);
 void gm_span_delete(struct gm_span *s);
 /* Bytes of all records handed out. */
 size_t gm_span_record_bytes(void);
+/* The kinds of records that counts, for a reader in another process (endpoint.h). */
+#define GM_SPAN_FIXES 6
+extern GM_HIDDEN const struct gm_fix *const gm_span_roots[GM_SPAN_FIXES];
 
 /* Takes up to `want` home slots, lowest first, and stores their addresses so that a stack filled with
  * them hands out the lowest first: out[n - 1] is the lowest. For the owner of CURRENT, or under the

@@ -20,67 +20,31 @@
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/stats_format.h"
+#include "libgomalloc/stats_sum.h"
 #include "libgomalloc/transfer.h"
 
-GM_STATIC_ASSERT(GM_CLASSES <= GOMALLOC_MAX_SIZE_CLASSES, "by_size has room for every class");
-
-static void add_classes(struct gomalloc_stats *s) {
-    struct gm_cache_totals totals[GM_CLASSES];
-    unsigned threads;
-    gm_cache_totals(totals, &threads);
-    s->threads = threads;
-    s->by_size_count = GM_CLASSES - 1;
+static void gather(struct gm_stats_parts *p) {
+    gm_cache_totals(p->totals, &p->threads);
     for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
-        const struct gm_cache_totals *t = &totals[cls];
-        struct gomalloc_size_stats *b = &s->by_size[cls - 1];
-        uint64_t out = gm_central_out(cls), idle = t->cached + gm_transfer_count(cls);
-        uint64_t live = gm_min(out > idle ? out - idle : 0, t->mallocs);
-        b->size = gm_class_size[cls];
-        b->mallocs = t->mallocs;
-        b->frees = t->mallocs - live;
-        b->requested = t->requested;
-        b->inuse = gm_central_span_bytes(cls);
-        s->mallocs += b->mallocs;
-        s->frees += b->frees;
-        s->total_alloc += b->mallocs * b->size;
-        s->total_requested += b->requested;
-        s->heap_alloc += live * b->size;
-        s->heap_objects += live;
-        if (t->mallocs) s->heap_requested_estimate += (uint64_t)((double)t->requested / (double)t->mallocs * (double)live);
+        p->out[cls] = gm_central_out(cls);
+        p->transfer[cls] = gm_transfer_count(cls);
+        p->span_bytes[cls] = gm_central_span_bytes(cls);
     }
-}
-
-static void add_large(struct gomalloc_stats *s, const struct gm_heap_stats *h) {
-    s->large_mallocs = h->large_mallocs;
-    s->large_frees = h->large_frees;
-    s->large_requested = h->large_requested;
-    s->mallocs += h->large_mallocs;
-    s->frees += h->large_frees;
-    s->total_alloc += h->large_total;
-    s->total_requested += h->large_requested;
-    s->heap_alloc += h->large_live;
-    s->heap_objects += h->large_mallocs - h->large_frees;
-    if (gm_conf.stats == GM_STATS_EXACT) s->heap_requested_estimate = gm_exact_live_requested();
-    s->heap_requested_estimate += h->large_live_requested;
+    gm_heap_read_stats(&p->heap);
+    p->span_records = gm_span_record_bytes();
+    p->cache_records = gm_cache_record_bytes();
+    p->meta_mapped = gm_meta_mapped();
+    p->exact = gm_conf.stats == GM_STATS_EXACT;
+    p->exact_live = p->exact ? gm_exact_live_requested() : 0;
 }
 
 static void read_stats(struct gomalloc_stats *s) {
-    struct gm_heap_stats h;
+    struct gm_stats_parts parts;
     memset(s, 0, sizeof *s);
     if (gm_nested()) return; /* asked for by a handler that interrupted the allocator */
     gm_init_once();
-    add_classes(s);
-    gm_heap_read_stats(&h);
-    add_large(s, &h);
-    s->heap_idle = h.idle;
-    s->heap_released = h.released;
-    s->heap_sys = h.committed;
-    s->heap_inuse = h.committed - h.idle;
-    s->mspan_sys = gm_span_record_bytes();
-    s->mcache_sys = gm_cache_record_bytes();
-    size_t records = s->mspan_sys + s->mcache_sys, mapped = gm_meta_mapped();
-    s->other_sys = h.tables + (mapped > records ? mapped - records : 0);
-    s->sys = s->heap_sys + s->mspan_sys + s->mcache_sys + s->other_sys + s->gc_sys + s->stacks_sys;
+    gather(&parts);
+    gm_stats_sum(&parts, s);
 }
 
 GM_EXPORT void gomalloc_read_stats(struct gomalloc_stats *out, size_t size) {

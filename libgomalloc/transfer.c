@@ -30,6 +30,8 @@ struct places {
 static struct places place[GM_CLASSES];
 static struct places spare;
 static struct gm_fix records = GM_FIX_INIT(sizeof(struct batch), 8);
+const struct gm_transfer_roots gm_transfer_roots = { place, &records, sizeof(struct places), offsetof(struct places, at), PLACES,
+                                                     offsetof(struct batch, n) };
 
 /* Taken places are the low ones, give or take what is in motion: taking looks downwards from the hint,
  * putting upwards, both all the way round. The hint is only that; a lost update costs a few looks. */

@@ -22,6 +22,11 @@ bool gm_transfer_put(unsigned cls, void **slots, unsigned n, size_t class_bytes)
 unsigned gm_transfer_get(unsigned cls, void **out, bool all);
 /* Slots waiting here, for statistics. */
 unsigned gm_transfer_count(unsigned cls);
+/* Where the batches lie, for a reader in another process (endpoint.h): GM_CLASSES records of `stride` bytes, at
+ * `at` in each `places` pointers to a batch, at `n` in which an unsigned says how many slots it has. */
+struct gm_fix;
+struct gm_transfer_roots { const void *base; const struct gm_fix *records; uint32_t stride, at, places, n; };
+extern GM_HIDDEN const struct gm_transfer_roots gm_transfer_roots;
 /* Bytes of batch records. */
 size_t gm_transfer_bytes(void);
 

@@ -15,7 +15,7 @@ os        os/*
 records   meta sizeclass conf
 pages     pagebits pageindex arena span heap scavenge
 caches    sweep central transfer cache
-front     alloc fastpath front malloc free realloc align large small8 tiny exact init nested stats stats_format hooks gcview
+front     alloc fastpath front malloc free realloc align large small8 tiny exact init nested stats stats_format stats_sum hooks gcview endpoint profile
 '
 # base      knows no allocator and no kernel. It writes, aborts and sleeps through os/os.h, which belongs here:
 #           it is a contract of plain declarations, whoever keeps it (Linux, a test's fake) is a layer up.
@@ -33,6 +33,10 @@ declare -A may=(
     [gc]='gc/* libgomalloc/gcview.h libgomalloc/hooks.h libgomalloc/conf.h libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
     [sched]='sched/* libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
     [sched/attach_gc.c]='gc/world.h'
+    [preload/command/remote.h]='libgomalloc/*.h'
+    [preload/command/remote.c]='libgomalloc/*.h'
+    [preload/command/heapmap.c]='libgomalloc/*.h'
+    [preload/command/profile.c]='libgomalloc/*.h'
 )
 # Generators run on the machine that builds, and are no part of the library.
 generators='libgomalloc/mk*.c'
