@@ -64,7 +64,7 @@ static size_t level_bytes(size_t chunks, unsigned k) {
 }
 
 size_t gm_pageindex_bytes(size_t chunks) {
-    size_t bytes = 0;
+    size_t bytes = gm_align_up(chunks * sizeof(uint32_t), GM_CACHE_LINE);
     for (unsigned k = 0; k < levels_for(chunks); k++)
         bytes += level_bytes(chunks, k);
     return bytes;
@@ -78,6 +78,7 @@ void gm_pageindex_init(struct gm_pageindex *ix, size_t chunks, struct gm_pagebit
         ix->level[k] = (struct gm_pagesum *)memory;
         memory += level_bytes(chunks, k);
     }
+    ix->freed = (uint32_t *)memory;
 }
 
 /* -- Summaries ---------------------------------------------------------------------------------- */

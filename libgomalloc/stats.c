@@ -19,6 +19,7 @@
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/scavenge.h"
 #include "libgomalloc/stats_format.h"
 #include "libgomalloc/transfer.h"
 
@@ -76,6 +77,10 @@ static void read_stats(struct gomalloc_stats *s) {
     s->heap_released = h.released;
     s->heap_sys = h.committed;
     s->heap_inuse = h.committed - h.idle;
+    s->heap_goal = h.goal;
+    s->scavenged = h.scavenged;
+    s->scavenge_ns = gm_scavenge_worked();
+    s->memory_limit = gm_heap_memory_limit() == SIZE_MAX ? 0 : gm_heap_memory_limit();
     s->mspan_sys = gm_span_record_bytes();
     s->mcache_sys = gm_cache_record_bytes();
     size_t records = s->mspan_sys + s->mcache_sys, mapped = gm_meta_mapped();
@@ -99,11 +104,9 @@ GM_EXPORT int gomalloc_write_stats(int fd, const char *format) {
 GM_EXPORT size_t gomalloc_scavenge(void) { return gm_trim(); }
 
 GM_EXPORT int64_t gomalloc_set_memory_limit(int64_t bytes) {
-    /* The scavenger that honours it is not built yet: the value is kept and returned. */
-    static int64_t limit = INT64_MAX;
-    int64_t before = gm_load_relaxed(&limit);
-    if (bytes >= 0) gm_store_relaxed(&limit, bytes);
-    return before;
+    size_t before = gm_heap_memory_limit();
+    if (bytes >= 0) gm_heap_set_memory_limit(bytes == INT64_MAX ? SIZE_MAX : (size_t)bytes);
+    return before > INT64_MAX ? INT64_MAX : (int64_t)before;
 }
 
 void gm_stats_print_exit(void) {
