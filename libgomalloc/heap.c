@@ -241,7 +241,7 @@ static void give_pages(struct gm_arena *a, uintptr_t start, size_t npages, bool 
     gm_pageindex_give(&a->index, page, npages, zero);
     uint64_t now = note_need(-(ptrdiff_t)npages);
     for (size_t chunk = page / GM_CHUNK_PAGES; chunk <= (page + npages - 1) / GM_CHUNK_PAGES; chunk++)
-        a->index.freed[chunk] = (uint32_t)(now >> GM_FREED_SHIFT);
+        a->index.level[0][chunk].freed = (uint32_t)(now >> GM_FREED_SHIFT);
 }
 
 void gm_heap_free(struct gm_span *s) {
@@ -340,7 +340,7 @@ enum pass { EVERYTHING, WHOLE_CHUNKS, SPARSE_CHUNKS };
 static bool chunk_stays(const struct gm_arena *a, size_t chunk) {
     enum { DENSE_FREE_PAGES = 8, YOUNG = 1000000000u >> GM_FREED_SHIFT };
     const struct gm_pageindex *ix = &a->index;
-    uint32_t age = (uint32_t)(gm_os_coarse_time() >> GM_FREED_SHIFT) - ix->freed[chunk];
+    uint32_t age = (uint32_t)(gm_os_coarse_time() >> GM_FREED_SHIFT) - ix->level[0][chunk].freed;
     return age < YOUNG || gm_pagebits_count(ix->bits[chunk].free, 0, GM_CHUNK_PAGES) <= DENSE_FREE_PAGES;
 }
 

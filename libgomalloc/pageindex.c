@@ -64,7 +64,7 @@ static size_t level_bytes(size_t chunks, unsigned k) {
 }
 
 size_t gm_pageindex_bytes(size_t chunks) {
-    size_t bytes = gm_align_up(chunks * sizeof(uint32_t), GM_CACHE_LINE);
+    size_t bytes = 0;
     for (unsigned k = 0; k < levels_for(chunks); k++)
         bytes += level_bytes(chunks, k);
     return bytes;
@@ -78,7 +78,6 @@ void gm_pageindex_init(struct gm_pageindex *ix, size_t chunks, struct gm_pagebit
         ix->level[k] = (struct gm_pagesum *)memory;
         memory += level_bytes(chunks, k);
     }
-    ix->freed = (uint32_t *)memory;
 }
 
 /* -- Summaries ---------------------------------------------------------------------------------- */
@@ -94,7 +93,7 @@ static struct gm_pagesum merge(const struct gm_pageindex *ix, unsigned k, size_t
         max = gm_max(max, gm_max(s->max, run + s->start));
         run = carry(s, k - 1, run);
     }
-    return (struct gm_pagesum){(uint32_t)start, (uint32_t)max, missing ? 0 : (uint32_t)run};
+    return (struct gm_pagesum){(uint32_t)start, (uint32_t)max, missing ? 0 : (uint32_t)run, 0};
 }
 
 static struct gm_pagesum summary(const struct gm_pageindex *ix, unsigned k, size_t node) {
@@ -102,6 +101,7 @@ static struct gm_pagesum summary(const struct gm_pageindex *ix, unsigned k, size
         return merge(ix, k, node);
     struct gm_pagesum s;
     gm_pagebits_summary(&ix->bits[node], &s.start, &s.max, &s.end);
+    s.freed = ix->level[0][node].freed;
     return s;
 }
 

@@ -18,13 +18,12 @@
 
 struct gm_pagesum {
     uint32_t start, max, end; /* free pages at the start, longest run, at the end */
+    uint32_t freed;           /* level 0: when a page of the chunk was last freed; the heap's, not the index's */
 };
 
 struct gm_pageindex {
     struct gm_pagebits *bits;                       /* one per chunk */
     struct gm_pagesum *level[GM_PAGEINDEX_LEVELS];  /* level[0]: one per chunk; above: one per 8 below */
-    uint32_t *freed;                                /* one per chunk: when a page of it was last freed, as a shifted time;
-                                                       kept by the heap, not by the index */
     unsigned levels;                                /* in use; the top one has at most 8 nodes */
     size_t chunks;                                  /* capacity */
     size_t grown;                                   /* chunks below this number may hold free pages */
