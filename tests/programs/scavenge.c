@@ -14,6 +14,7 @@ enum { OBJECT = 120 };
 static size_t objects(void) { return check_stress() ? 50000000 : 1000000; }
 
 __attribute__((weak)) void gomalloc_read_stats(struct gomalloc_stats *out, size_t size);
+__attribute__((weak)) int64_t gomalloc_set_memory_limit(int64_t bytes);
 
 static void nap(double seconds) {
     struct timespec t = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
@@ -140,6 +141,39 @@ TEST_LIMIT(a_steady_state_is_left_alone, 60) {
     expect_at_most(s.scavenge_ns / 1000, 60 * 1000); /* a hundredth of some seconds, and one fall at most */
     diag("faults after the start: %ld, scavenger %ld us", b.ru_minflt - a.ru_minflt, (long)(s.scavenge_ns / 1000));
     for (int i = 0; i < LIVE; i++) free(block[i]);
+}
+
+/* Half of the small objects go, in stripes, and leave holes; a large block then takes the place of one that
+ * was given back. The heap does not grow by that, so only the limit makes it give up the holes. */
+static long with_holes_and_a_large_block(int64_t limit) {
+    enum { LIVE = 96 * 1024, LARGE = 60 << 20 };
+    static char *live[LIVE];
+    gomalloc_set_memory_limit(limit);
+    for (int i = 0; i < LIVE; i++) live[i] = memset(malloc(1000), 1, 1000);
+    free(memset(malloc(LARGE), 1, LARGE));
+    malloc_trim(0);
+    for (int i = 0; i < LIVE; i++) {
+        if (!((uintptr_t)live[i] >> 16 & 1)) continue;
+        free(live[i]);
+        live[i] = NULL;
+    }
+    char *large = memset(malloc(LARGE), 1, LARGE);
+    long rss = check_rss_kib();
+    free(large);
+    for (int i = 0; i < LIVE; i++) free(live[i]);
+    return rss;
+}
+
+TEST_LIMIT(a_limit_is_kept, 60) {
+    enum { LIMIT = 128 << 20 };
+    if (!gomalloc_set_memory_limit) skip("no library");
+    expect_at_most(with_holes_and_a_large_block(LIMIT), LIMIT / 1024);
+}
+
+TEST_LIMIT(without_a_limit_holes_are_kept_for_a_while, 60) {
+    enum { LIMIT = 128 << 20 };
+    if (!gomalloc_set_memory_limit) skip("no library");
+    expect(with_holes_and_a_large_block(INT64_MAX) > LIMIT / 1024);
 }
 
 TEST_LIMIT(trim_gives_everything_back, 20) {
