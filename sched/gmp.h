@@ -106,7 +106,8 @@ struct gs_p {
 
 struct gs_m {
     /* the thread itself */
-    void *sp;                  /* saved while a goroutine runs: its own stack */
+    struct gs_g g0;            /* its own stack, on which it looks for work: a stand-in with an M */
+    struct gs_g *picked;       /* locked: the goroutine that was handed over with the wake-up */
     struct gs_g *g;            /* the goroutine that runs; NULL: looking for one */
     struct gs_p *p;            /* held; NULL while in a syscall or asleep */
     struct gs_p *old_p;        /* in a syscall: the one to try first */
@@ -124,7 +125,6 @@ struct gs_m {
     uint32_t wake;             /* futex: 1 = woken */
     struct gs_m *link;         /* list of idle ones */
     struct gs_m *all_next;     /* list of all */
-    void *fiber;
     char *signal_stack;
 };
 

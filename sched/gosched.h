@@ -53,6 +53,41 @@ void go_unlock_thread(void) GOSCHED_API(unlock_thread);
 void go_entersyscall(void) GOSCHED_API(entersyscall);
 void go_exitsyscall(void) GOSCHED_API(exitsyscall);
 
+/* ---- time (timer.c). Times are nanoseconds. */
+
+/* Returns after at least ns; at once if ns <= 0. */
+void go_sleep(int64_t ns) GOSCHED_API(sleep);
+typedef struct gotimer gotimer;
+/* Runs fn(arg) on a goroutine of its own after ns (Go's AfterFunc). NULL and errno: no memory, no thread. */
+gotimer *gotimer_after(int64_t ns, void (*fn)(void *), void *arg) GOSCHED_API(timer_after);
+/* True if that prevents a call of fn; false if it has begun or was stopped before. */
+bool gotimer_stop(gotimer *t) GOSCHED_API(timer_stop);
+/* Due ns from now, whatever it was. True if the timer had been waiting. */
+bool gotimer_reset(gotimer *t, int64_t ns) GOSCHED_API(timer_reset);
+/* Stops it and frees it; a call of fn that has begun goes on. NULL is allowed. */
+void gotimer_free(gotimer *t) GOSCHED_API(timer_free);
+
+/* ---- descriptors (io.c, netpoll.h)
+ *
+ * As the calls of the same name, for descriptors of any kind, in blocking mode or not: what would have to wait parks the
+ * goroutine, and a plain thread sleeps. -1 and errno: what the system call gives, ETIMEDOUT past the deadline. Several may
+ * wait for one descriptor; they are served in turn. Regular files and what else epoll refuses block the thread while other
+ * goroutines go on. The flags of the descriptor stay as they are, but for the moment in which go_connect starts. */
+ssize_t go_read(int fd, void *buf, size_t n) GOSCHED_API(read);
+/* Writes all n bytes; less only if an error comes after some were written. */
+ssize_t go_write(int fd, const void *buf, size_t n) GOSCHED_API(write);
+ssize_t go_recv(int fd, void *buf, size_t n, int flags) GOSCHED_API(recv);
+ssize_t go_send(int fd, const void *buf, size_t n, int flags) GOSCHED_API(send);
+int go_accept(int fd, struct sockaddr *address, socklen_t *size) GOSCHED_API(accept);
+int go_connect(int fd, const struct sockaddr *address, socklen_t size) GOSCHED_API(connect);
+/* Waits for any of `events` (poll(2)) at most ns, negative: for ever. Returns the events that hold, 0 after the time. */
+int go_poll(int fd, short events, int64_t ns) GOSCHED_API(poll);
+/* From ns from now on every call above on fd fails with ETIMEDOUT, also those that wait already. Negative: it fails at once;
+ * 0: no deadline any more. It ends with go_close. A plain thread that waits already is not reached. 0 or -1 and errno. */
+int go_set_deadline(int fd, int64_t ns) GOSCHED_API(set_deadline);
+/* close(2), after which those who wait for fd get EBADF at once (with a plain close(2) it takes up to 20 ms). */
+int go_close(int fd) GOSCHED_API(close);
+
 #ifdef __cplusplus
 }
 #endif

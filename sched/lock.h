@@ -14,7 +14,8 @@
 #include "libgomalloc/base/check.h"
 
 enum gs_rank {
-    GS_RANK_CONTEXT = 1, /* a context tree's node (context.c) */
+    GS_RANK_START = 1,   /* starting the scheduler, stopping the world (world.c) */
+    GS_RANK_CONTEXT,     /* a context tree's node (context.c) */
     GS_RANK_POLL,        /* a descriptor's waiters (netpoll.c) */
     GS_RANK_MAP,         /* maps, pools (map.c, pool.c) */
     GS_RANK_TIMER,       /* timers of one P (timer.c) */

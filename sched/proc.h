@@ -48,7 +48,7 @@ void gs_walk_stacks(void (*fn)(void *low, void *sp, void *high, void *arg), void
 
 /* ---- what timers and the poller give the scheduler; each is set when first needed, and NULL before */
 struct gs_hooks {
-    /* Runs the timers of p that are due, by its owner, on the scheduler's own stack. Returns p->timer_next. */
+    /* Runs the timers of p that are due, on an M's own stack, by any M that holds some P. Returns p->timer_next. */
     int64_t (*run_timers)(struct gs_p *p, int64_t now);
     /* Goroutines whose descriptors became ready, linked by g->link. Waits at most so long (0: not, <0: for ever);
      * one caller at a time waits. */
