@@ -23,6 +23,7 @@ enum gs_rank {
     GS_RANK_SYNC,        /* mutexes, wait groups, conditions, semaphores (sync.c, sem.c) */
     GS_RANK_STACK,       /* pools of stacks (stack.c) */
     GS_RANK_SCHED,       /* global queue, idle lists (proc.c) */
+    GS_RANK_STANDIN,     /* records of plain threads (world.c): made on first use, whatever is held then */
     GS_RANK_COUNT
 };
 

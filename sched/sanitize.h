@@ -12,8 +12,9 @@ void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 GM_INLINE void gs_fiber_thread(struct gs_g *g) { g->fiber = __tsan_get_current_fiber(); }
 GM_INLINE void gs_fiber_create(struct gs_g *g) { g->fiber = __tsan_create_fiber(0); }
 GM_INLINE void gs_fiber_delete(struct gs_g *g) { __tsan_destroy_fiber(g->fiber); }
-/* Switches are no synchronization: what orders two goroutines is the queue between them. */
-#define gs_fiber_switch(from, fiber, low, high) __tsan_switch_to_fiber((fiber), 1)
+/* A switch counts as synchronization, as the thread's own records (M, P, thread-locals) go from one stack to the other by it.
+ * So races between two goroutines are seen when different threads run them. */
+#define gs_fiber_switch(from, fiber, low, high) __tsan_switch_to_fiber((fiber), 0)
 #define gs_fiber_arrived(g) ((void)(g))
 #elif defined(__SANITIZE_ADDRESS__)
 void __sanitizer_start_switch_fiber(void **fake_stack_save, const void *bottom, size_t size);

@@ -21,26 +21,27 @@ static struct gs_lock start_lock;
 
 /* ---- stand-ins of plain threads */
 
+static struct gs_lock standin_lock;
 static unsigned standin_key;
-static struct gs_g *free_standins; /* under start_lock, linked */
+static struct gs_g *free_standins; /* linked */
 
 static void thread_ends(void *standin) {
     struct gs_g *g = standin;
     gs_current = NULL;
     gm_sub_relaxed(&gs_sched.standins, 1);
-    gs_lock_acquire(&start_lock, GS_RANK_START);
+    gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
     g->link = free_standins;
     free_standins = g;
-    gs_lock_release(&start_lock);
+    gs_lock_release(&standin_lock);
 }
 
 struct gs_g *gs_standin(void) {
-    static bool key_made; /* under start_lock */
-    gs_lock_acquire(&start_lock, GS_RANK_START);
+    static bool key_made;
+    gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
     if (!key_made) key_made = gm_os_thread_key(thread_ends, &standin_key);
     struct gs_g *g = free_standins;
     if (g) free_standins = g->link;
-    gs_lock_release(&start_lock);
+    gs_lock_release(&standin_lock);
     if (!g) g = gs_new_record();
     if (!g) gm_fatal("out of memory for a thread's record");
     g->flags = GS_G_STANDIN;
@@ -218,9 +219,11 @@ int go_maxprocs(int n) {
 static void fork_prepare(void) {
     gs_lock_acquire(&start_lock, GS_RANK_START);
     gs_sched_lock();
+    gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
 }
 
 static void fork_parent(void) {
+    gs_lock_release(&standin_lock);
     gs_sched_unlock();
     gs_lock_release(&start_lock);
 }
