@@ -88,6 +88,89 @@ int go_set_deadline(int fd, int64_t ns) GOSCHED_API(set_deadline);
 /* close(2), after which those who wait for fd get EBADF at once (with a plain close(2) it takes up to 20 ms). */
 int go_close(int fd) GOSCHED_API(close);
 
+/* ---- channels (chan.c), select (select.c) */
+
+typedef struct gochan gochan;
+/* elem_size below 64 KiB, 0 is allowed; capacity 0: unbuffered. The caller owns it. NULL and errno: EINVAL (too big), ENOMEM. */
+gochan *gochan_make(size_t elem_size, size_t capacity) GOSCHED_API(chan_make);
+/* Copies elem_size bytes from elem. NULL channel: waits for ever. Panics on a closed one. */
+void gochan_send(gochan *c, const void *elem) GOSCHED_API(chan_send);
+/* Copies to elem, unless elem is NULL. False: closed and drained, *elem zeroed. NULL channel: waits for ever. */
+bool gochan_recv(gochan *c, void *elem) GOSCHED_API(chan_recv);
+/* Without waiting. False: would have to wait (a NULL channel always does). */
+bool gochan_try_send(gochan *c, const void *elem) GOSCHED_API(chan_try_send);
+/* 1 got, 0 would have to wait, -1 closed and drained. */
+int gochan_try_recv(gochan *c, void *elem) GOSCHED_API(chan_try_recv);
+/* Nothing can be sent any more; what is in the buffer can still be received. Panics if c is NULL or closed. */
+void gochan_close(gochan *c) GOSCHED_API(chan_close);
+/* Elements in the buffer, and how many it can hold; of NULL 0. */
+size_t gochan_len(gochan *c) GOSCHED_API(chan_len);
+size_t gochan_cap(gochan *c) GOSCHED_API(chan_cap);
+/* Nobody may use it any more. NULL is allowed. Not needed under the collector. */
+void gochan_free(gochan *c) GOSCHED_API(chan_free);
+
+typedef struct gocase {
+    gochan *chan;
+    void *elem;
+    int kind;
+    bool ok;
+} gocase;
+
+static inline gocase gosched_case(gochan *c, const void *elem, int kind) {
+    gocase k;
+    k.chan = c;
+    k.elem = (void *)(uintptr_t)elem;
+    k.kind = kind;
+    k.ok = false;
+    return k;
+}
+#define GO_DEFAULT gosched_case(NULL, NULL, 0)
+#define GO_RECV(chan, ptr) gosched_case((chan), (ptr), 1)
+#define GO_SEND(chan, ptr) gosched_case((chan), (ptr), 2)
+
+/* Waits until one of the cases can go (one of several: each as likely), does it and returns its index; with a GO_DEFAULT
+ * among them it does not wait. cases[index].ok is as gochan_recv's result. A case with a NULL channel never goes; no case at
+ * all: waits for ever. Panics if it sends on a closed channel. -EINVAL: more than 65536 cases; -ENOMEM: more than 16 and no memory. */
+int goselect(gocase *cases, size_t n) GOSCHED_API(select);
+
+/* ---- defer, panic, recover (defer.c) */
+
+struct gosched_defer {
+    void (*fn)(void *);
+    void *arg;
+    void *frame;
+    struct gosched_defer *next;
+    void *panic;
+};
+void gosched_defer_push(struct gosched_defer *d) GOSCHED_API(defer_push);
+void gosched_defer_run(struct gosched_defer *d) GOSCHED_API(defer_run);
+
+/* Calls fn(arg), evaluated here, at the end of the block it stands in (Go: of the function), last first; earlier if a
+ * panic or go_exit comes. It is a declaration and a statement. The function it stands in is never inlined into another: the address of
+ * a label sees to that, as recovering means returning from it. */
+#define GO_DEFER(fn, arg) GOSCHED_DEFER(__COUNTER__, fn, arg)
+#define GOSCHED_DEFER(n, fn, arg) GOSCHED_DEFER_(n, fn, arg)
+#define GOSCHED_DEFER_(n, fn, arg)                                                                                     \
+    struct gosched_defer gosched_defer_##n __attribute__((cleanup(gosched_defer_run))) = {                             \
+        (fn), (arg), __extension__({                                                                                   \
+            __label__ gosched_here;                                                                                    \
+        gosched_here:;                                                                                                 \
+            static void *const gosched_whole __attribute__((used)) = &&gosched_here;                                   \
+            __builtin_dwarf_cfa();                                                                                     \
+        }),                                                                                                            \
+        NULL, NULL};                                                                                                   \
+    gosched_defer_push(&gosched_defer_##n)
+
+/* Runs the deferred calls of the goroutine (or plain thread), last first, until one recovers. If none does: "panic: " and the value
+ * on stderr, and the process ends with status 2. The library's own panics have a text (const char *) as value. */
+__attribute__((noreturn)) void go_panic(void *value) GOSCHED_API(panic);
+/* In a function called by GO_DEFER because of a panic, and only directly in it: ends the panic and returns its value. When the deferred call
+ * returns, the function that deferred it returns to its caller: 0, if it returns a number or a pointer (a struct that does not
+ * fit registers it may not return). The functions between, those of other libraries too, are left without ado (no
+ * destructor of C++ runs) and need unwind tables, which compilers make unless told not to. Anywhere else: NULL. */
+#define go_recover() gosched_recover(__builtin_dwarf_cfa())
+void *gosched_recover(void *frame) GOSCHED_API(recover);
+
 #ifdef __cplusplus
 }
 #endif

@@ -33,14 +33,16 @@ struct gs_waitq {
     struct gs_waiter *first, *last;
 };
 
-GM_INLINE bool gs_waitq_empty(const struct gs_waitq *q) { return q->first == NULL; }
+/* Under the queue's lock, or without it as a guess: `first` is written by atomic stores for that.
+ * acquire: the caller's next read is a later one (chan.c's refusals without the lock). */
+GM_INLINE bool gs_waitq_empty(const struct gs_waitq *q) { return gm_load_acquire(&q->first) == NULL; }
 
 GM_INLINE void gs_waitq_push(struct gs_waitq *q, struct gs_waiter *w) {
     GM_ASSERT(!w->queued);
     w->next = NULL;
     w->prev = q->last;
     if (q->last) q->last->next = w;
-    else q->first = w;
+    else gm_store_relaxed(&q->first, w);
     q->last = w;
     w->queued = true;
 }
@@ -52,7 +54,7 @@ GM_INLINE void gs_waitq_push_front(struct gs_waitq *q, struct gs_waiter *w) {
     w->next = q->first;
     if (q->first) q->first->prev = w;
     else q->last = w;
-    q->first = w;
+    gm_store_relaxed(&q->first, w);
     w->queued = true;
 }
 
@@ -60,7 +62,7 @@ GM_INLINE void gs_waitq_push_front(struct gs_waitq *q, struct gs_waiter *w) {
 GM_INLINE void gs_waitq_remove(struct gs_waitq *q, struct gs_waiter *w) {
     if (!w->queued) return;
     if (w->prev) w->prev->next = w->next;
-    else q->first = w->next;
+    else gm_store_relaxed(&q->first, w->next);
     if (w->next) w->next->prev = w->prev;
     else q->last = w->prev;
     w->next = w->prev = NULL;
