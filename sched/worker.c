@@ -164,7 +164,7 @@ static bool become_keeper(struct gs_m *m, bool *poll) {
         gs_sched.keeper_until = until;
     }
     gs_sched_unlock();
-    *poll = wanted;
+    *poll = gs_hooks.poll != NULL; /* also if nobody waits yet: somebody may while we sleep */
     return keep;
 }
 
