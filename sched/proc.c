@@ -400,7 +400,7 @@ static bool commit_dead(struct gs_g *g, void *arg) {
         if (g->flags & GS_G_OWN_STACK) gs_stack_put(g);
         gs_sched_lock();
         g->link = gs_sched.free;
-        gs_sched.free = g;
+        gm_store_relaxed(&gs_sched.free, g);
         gs_sched_unlock();
         return true;
     }
@@ -445,10 +445,10 @@ static struct gs_g *dead_one(struct gs_p *p) {
     if (gm_load_relaxed(&gs_sched.free) == NULL) return NULL;
     gs_sched_lock();
     g = gs_sched.free;
-    if (g) gs_sched.free = g->link;
+    if (g) gm_store_relaxed(&gs_sched.free, g->link);
     /* Some for later, so that the lock is taken once for many. */
     for (struct gs_g *more; g && p && p->free_count < FREE_MAX / 2 && (more = gs_sched.free) && more->stack_low; p->free_count++) {
-        gs_sched.free = more->link;
+        gm_store_relaxed(&gs_sched.free, more->link);
         more->link = p->free;
         p->free = more;
     }
@@ -468,7 +468,7 @@ static uint64_t new_id(struct gs_p *p) {
 static void put_back(struct gs_g *g) {
     gs_sched_lock();
     g->link = gs_sched.free;
-    gs_sched.free = g;
+    gm_store_relaxed(&gs_sched.free, g);
     gs_sched_unlock();
 }
 
@@ -559,7 +559,6 @@ void gs_walk_stacks(void (*fn)(void *low, void *sp, void *high, void *arg), void
 int go(void (*fn)(void *), void *arg) { return go_stack(GS_STACK_DEFAULT, fn, arg); }
 
 void go_yield(void) { gs_yield(); }
-void go_exit(void) { gs_exit(); }
 
 uint64_t go_id(void) {
     struct gs_g *g = gs_current;

@@ -150,7 +150,7 @@ static void drain(struct gs_p *p) {
     for (struct gs_g *g; (g = p->free);) {
         p->free = g->link;
         g->link = gs_sched.free;
-        gs_sched.free = g;
+        gm_store_relaxed(&gs_sched.free, g);
     }
     p->free_count = 0;
     gm_store_relaxed(&p->state, GS_P_DEAD);
