@@ -89,7 +89,6 @@ struct gs_p {
     uint32_t random;
     uint64_t id_next, id_end;  /* ids taken from the scheduler, not given yet */
     uint64_t made, ended;      /* goroutines; others read */
-    struct gs_m *m;            /* read by traces */
     void *timers;              /* timer.c's own */
 
     /* anybody */

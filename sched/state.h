@@ -64,6 +64,9 @@ bool gs_keep_time(struct gs_m *m);                   /* be the keeper; false: th
 /* ---- world.c */
 void gs_stopped_here(struct gs_m *m);                /* m's P stands still until the world starts */
 bool gs_sysmon_start(void);
+
+/* ---- trace.c: schedtrace, called by sysmon at least as often as a line is due */
+void gs_trace(int64_t now);
 bool gs_fork_handlers(void);
 
 #endif

@@ -45,9 +45,9 @@ static bool look(int64_t now) {
         if (state == GS_P_SYSCALL) did |= retake(p);
         else if (state == GS_P_RUNNING) slice(p, now);
     }
-    if (gs_hooks.poll && gs_hooks.poll_wanted() && now - gm_load_relaxed(&gs_sched.last_poll) > SLICE) {
+    if (gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)() && now - gm_load_relaxed(&gs_sched.last_poll) > SLICE) {
         gm_store_relaxed(&gs_sched.last_poll, now);
-        struct gs_g *list = gs_hooks.poll(0);
+        struct gs_g *list = gm_load_relaxed(&gs_hooks.poll)(0);
         if (list) gs_ready_list(list);
         did |= list != NULL;
     }
@@ -59,8 +59,10 @@ static void sleep_while_idle(void) {
     bool idle = gs_sched.idle_p_count == gs_sched.procs && gs_sched.procs > 0 && !gs_sched.stopping;
     if (idle) gm_store_relaxed(&gs_sched.sysmon_asleep, 1);
     gs_sched_unlock();
-    while (idle && gm_load_relaxed(&gs_sched.sysmon_asleep))
+    while (idle && gm_load_relaxed(&gs_sched.sysmon_asleep)) {
         gm_os_futex_wait(&gs_sched.sysmon_asleep, 1, gm_conf.schedtrace > 0 ? gm_conf.schedtrace * 1000000 : -1);
+        gs_trace((int64_t)gm_os_nanotime());
+    }
 }
 
 static void *sysmon(void *arg) {
@@ -69,7 +71,9 @@ static void *sysmon(void *arg) {
     for (;;) {
         sleep_while_idle();
         gm_os_futex_wait(&never, 0, nap);
-        nap = look((int64_t)gm_os_nanotime()) ? SHORTEST : nap * 2 < LONGEST ? nap * 2 : LONGEST;
+        int64_t now = (int64_t)gm_os_nanotime();
+        gs_trace(now);
+        nap = look(now) ? SHORTEST : nap * 2 < LONGEST ? nap * 2 : LONGEST;
     }
     return NULL;
 }

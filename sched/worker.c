@@ -16,7 +16,6 @@
 
 void gs_idle_put(struct gs_p *p) {
     gm_store_relaxed(&p->state, GS_P_IDLE);
-    p->m = NULL;
     p->link = gs_sched.idle_p;
     gs_sched.idle_p = p;
     gm_store_relaxed(&gs_sched.idle_p_count, gs_sched.idle_p_count + 1);
@@ -86,7 +85,7 @@ void gs_start_m(struct gs_p *p, bool spinning) {
     gs_sched_unlock();
     if (m) {
         give(m, p, spinning);
-        if (keeper && gs_hooks.interrupt) gs_hooks.interrupt();
+        if (keeper && gm_load_relaxed(&gs_hooks.interrupt)) gm_load_relaxed(&gs_hooks.interrupt)();
         return;
     }
     if (gs_worker_new(p, spinning)) return;
@@ -99,9 +98,9 @@ void gs_start_m(struct gs_p *p, bool spinning) {
 void gs_wake_p(void) {
     uint32_t nobody = 0;
     if (gm_load_relaxed(&gs_sched.idle_p_count) == 0) return;
-    /* What was queued before comes before this load in the order of all; partner: stop_spinning in find.c. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (gm_load_relaxed(&gs_sched.spinning) != 0 || !gm_cas_acq_rel(&gs_sched.spinning, &nobody, 1)) return;
+    /* What was queued before comes before this look in the order of all (an addition of 0, as ThreadSanitizer does not know
+     * fences); partner: stop_spinning in find.c. */
+    if (__atomic_fetch_add(&gs_sched.spinning, 0, __ATOMIC_SEQ_CST) != 0 || !gm_cas_acq_rel(&gs_sched.spinning, &nobody, 1)) return;
     gs_sched_lock();
     struct gs_p *p = gs_sched.stopping ? NULL : gs_idle_get();
     gs_sched_unlock();
@@ -117,7 +116,7 @@ void gs_sleep_m(struct gs_m *m) {
         gs_sched.idle_m = m;
         bool all_idle = ++gs_sched.idle_m_count == gs_sched.m_count && !gs_sched.keeper;
         gs_sched_unlock();
-        if (all_idle && gs_hooks.all_idle) gs_hooks.all_idle();
+        if (all_idle && gm_load_relaxed(&gs_hooks.all_idle)) gm_load_relaxed(&gs_hooks.all_idle)();
     }
     while (gm_load_acquire(&m->wake) == 0) gm_os_futex_wait(&m->wake, 0, -1);
     gm_store_relaxed(&m->wake, 0);
@@ -155,7 +154,7 @@ static int64_t earliest_timer(void) {
 }
 
 static bool become_keeper(struct gs_m *m, bool *poll) {
-    bool wanted = !m->locked_g && gs_hooks.poll && gs_hooks.poll_wanted();
+    bool wanted = !m->locked_g && gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)();
     gs_sched_lock();
     int64_t until = earliest_timer();
     bool keep = !m->locked_g && !gs_sched.keeper && !gs_sched.stopping && (until != INT64_MAX || wanted);
@@ -164,7 +163,7 @@ static bool become_keeper(struct gs_m *m, bool *poll) {
         gs_sched.keeper_until = until;
     }
     gs_sched_unlock();
-    *poll = gs_hooks.poll != NULL; /* also if nobody waits yet: somebody may while we sleep */
+    *poll = gm_load_relaxed(&gs_hooks.poll) != NULL; /* also if nobody waits yet: somebody may while we sleep */
     return keep;
 }
 
@@ -193,7 +192,7 @@ bool gs_keep_time(struct gs_m *m) {
         if (wait < 0) wait = 0;
     }
     struct gs_g *list = NULL;
-    if (poll) list = gs_hooks.poll(wait);
+    if (poll) list = gm_load_relaxed(&gs_hooks.poll)(wait);
     else if (wait != 0) gm_os_futex_wait(&m->wake, 0, wait);
     gm_store_relaxed(&gs_sched.last_poll, (int64_t)gm_os_nanotime());
     end_keeping(m);
@@ -216,5 +215,5 @@ void gs_timer_added(int64_t when) {
         return;
     }
     give(keeper, p, false);
-    if (gs_hooks.interrupt) gs_hooks.interrupt();
+    if (gm_load_relaxed(&gs_hooks.interrupt)) gm_load_relaxed(&gs_hooks.interrupt)();
 }

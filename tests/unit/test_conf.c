@@ -184,7 +184,10 @@ TEST(go_words_are_silent) {
         ENVIRONMENT("GOGC=50", "GOMEMLIMIT=1GiB", "GOMAXPROCS=2",
                     "GODEBUG=gctrace=1,scavtrace=1,schedtrace=1000,scheddetail=1");
     expect_str(read_environment(well_formed), "");
-    expect(is_default());
+    expect_eq(gm_conf.maxprocs, 2);
+    expect_eq(gm_conf.schedtrace, 1000);
+    expect_eq(gm_conf.scheddetail, 1);
+    gm_conf = defaults;
     expect_str(read_environment(ENVIRONMENT("GOGC=off", "GOMEMLIMIT=off", "GODEBUG=gctrace=0")), "");
     expect(is_default());
     const char *const *rubbish = ENVIRONMENT("GOGC=rubbish", "GOMEMLIMIT=", "GOMAXPROCS=-1",
