@@ -227,7 +227,8 @@ GM_NORETURN static void panic(void *value, const char *text) {
     last_words(&o);
 }
 
-void go_panic(void *value) { panic(value, NULL); }
+/* noipa: nobody shall find out that it does not return (gosched.h). */
+__attribute__((noipa)) void go_panic(void *value) { panic(value, NULL); }
 void gs_panic_text(const char *text) { panic((void *)text, text); }
 
 void *gosched_recover(void *frame) {
@@ -260,10 +261,12 @@ static void exit_again(struct gs_g *g, struct gs_panic *p) {
     gs_exit();
 }
 
-void gs_defer_exit(void) {
+/* All deferred calls first, last first. */
+void go_exit(void) {
     struct gs_g *g = gs_self();
     struct gs_panic p = {.link = g->panics, .exiting = true};
     g->panics = &p;
     run_deferred(g, &p);
     g->panics = NULL;
+    gs_exit();
 }

@@ -13,8 +13,4 @@ GM_NORETURN GM_COLD void gs_panic_text(const char *text);
  * with locks held: it takes none and allocates nothing. */
 GM_NORETURN GM_COLD void gs_fatal_text(const char *text);
 
-/* All deferred calls of the caller, last first, as a goroutine that calls go_exit owes. Not for one that returns: its
- * blocks have ended. */
-void gs_defer_exit(void);
-
 #endif

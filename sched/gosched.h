@@ -148,6 +148,11 @@ void gosched_defer_run(struct gosched_defer *d) GOSCHED_API(defer_run);
 /* Calls fn(arg), evaluated here, at the end of the block it stands in (Go: of the function), last first; earlier if a
  * panic or go_exit comes. It is a declaration and a statement. The function it stands in is never inlined into another: the address of
  * a label sees to that, as recovering means returning from it. */
+#ifdef __clang__ /* it drops what is unused before it decides on inlining; gcc does not, and keeps `used` even of functions it drops */
+#define GOSCHED_KEPT __attribute__((used))
+#else
+#define GOSCHED_KEPT __attribute__((unused))
+#endif
 #define GO_DEFER(fn, arg) GOSCHED_DEFER(__COUNTER__, fn, arg)
 #define GOSCHED_DEFER(n, fn, arg) GOSCHED_DEFER_(n, fn, arg)
 #define GOSCHED_DEFER_(n, fn, arg)                                                                                     \
@@ -155,18 +160,20 @@ void gosched_defer_run(struct gosched_defer *d) GOSCHED_API(defer_run);
         (fn), (arg), __extension__({                                                                                   \
             __label__ gosched_here;                                                                                    \
         gosched_here:;                                                                                                 \
-            static void *const gosched_whole __attribute__((used)) = &&gosched_here;                                   \
+            static void *const gosched_whole GOSCHED_KEPT = &&gosched_here;                                               \
             __builtin_dwarf_cfa();                                                                                     \
         }),                                                                                                            \
         NULL, NULL};                                                                                                   \
     gosched_defer_push(&gosched_defer_##n)
 
 /* Runs the deferred calls of the goroutine (or plain thread), last first, until one recovers. If none does: "panic: " and the value
- * on stderr, and the process ends with status 2. The library's own panics have a text (const char *) as value. */
-__attribute__((noreturn)) void go_panic(void *value) GOSCHED_API(panic);
+ * on stderr, and the process ends with status 2. The library's own panics have a text (const char *) as value. It never returns, but is
+ * not declared so: the compiler would conclude that the function it stands in does not return either, which is wrong if that one recovers. */
+void go_panic(void *value) GOSCHED_API(panic);
 /* In a function called by GO_DEFER because of a panic, and only directly in it: ends the panic and returns its value. When the deferred call
  * returns, the function that deferred it returns to its caller: 0, if it returns a number or a pointer (a struct that does not
- * fit registers it may not return). The functions between, those of other libraries too, are left without ado (no
+ * fit registers it may not return; and clang, which works out what a function of the same file can return, does not know
+ * about this 0: there, let a function that recovers return nothing). The functions between, those of other libraries too, are left without ado (no
  * destructor of C++ runs) and need unwind tables, which compilers make unless told not to. Anywhere else: NULL. */
 #define go_recover() gosched_recover(__builtin_dwarf_cfa())
 void *gosched_recover(void *frame) GOSCHED_API(recover);
