@@ -69,10 +69,8 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <string.h>
 
 #include "libgomalloc/base/check.h"
-#include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 #include "sched/gosched.h"
 #include "sched/runq.h"
@@ -86,7 +84,7 @@ struct gs_sched gs_sched;
 struct gs_hooks gs_hooks;
 
 /* Every 61st goroutine comes from the global queue if there is one: fair, and prime to all usual periods. */
-enum { FAIRNESS = 61, IDS = 16, FREE_MAX = 64 };
+enum { FAIRNESS = 61 };
 
 const char *gs_wait_text(enum gs_wait reason) {
     static const char *const text[] = {
@@ -392,21 +390,8 @@ GM_NORETURN void gs_main(void) {
 }
 
 /* Runs on another stack: the dead goroutine's record and stack may be used again at once. */
-static bool commit_dead(struct gs_g *g, void *arg) {
-    struct gs_p *p = arg;
-    gs_fiber_delete(g);
-    gm_store_relaxed(&p->ended, p->ended + 1);
-    if ((g->flags & GS_G_OWN_STACK) || p->free_count >= FREE_MAX) {
-        if (g->flags & GS_G_OWN_STACK) gs_stack_put(g);
-        gs_sched_lock();
-        g->link = gs_sched.free;
-        gm_store_relaxed(&gs_sched.free, g);
-        gs_sched_unlock();
-        return true;
-    }
-    g->link = p->free;
-    p->free = g;
-    p->free_count++;
+static bool commit_dead(struct gs_g *g, void *p) {
+    gs_keep_dead(p, g);
     return true;
 }
 
@@ -423,84 +408,12 @@ void gs_exit(void) {
     gm_check_failed("a dead goroutine runs", __FILE__, __LINE__);
 }
 
-static struct gm_fix records = GM_FIX_INIT(sizeof(struct gs_g), GM_CACHE_LINE);
-
-struct gs_g *gs_new_record(void) {
-    struct gs_g *g = gm_fix_get(&records);
-    if (!g) return NULL;
-    memset(g, 0, sizeof *g);
-    g->all_next = gm_load_relaxed(&gs_sched.all_g);
-    /* release: pairs with the acquire in gs_walk; the record is zeroed before it can be found. */
-    while (!gm_cas_release(&gs_sched.all_g, &g->all_next, g)) {}
-    return g;
-}
-
-static struct gs_g *dead_one(struct gs_p *p) {
-    struct gs_g *g = p ? p->free : NULL;
-    if (g) {
-        p->free = g->link;
-        p->free_count--;
-        return g;
-    }
-    if (gm_load_relaxed(&gs_sched.free) == NULL) return NULL;
-    gs_sched_lock();
-    g = gs_sched.free;
-    if (g) gm_store_relaxed(&gs_sched.free, g->link);
-    /* Some for later, so that the lock is taken once for many. */
-    for (struct gs_g *more; g && p && p->free_count < FREE_MAX / 2 && (more = gs_sched.free) && more->stack_low; p->free_count++) {
-        gm_store_relaxed(&gs_sched.free, more->link);
-        more->link = p->free;
-        p->free = more;
-    }
-    gs_sched_unlock();
-    return g;
-}
-
-static uint64_t new_id(struct gs_p *p) {
-    if (!p) return gm_add_relaxed(&gs_sched.id_next, 1) + 1;
-    if (p->id_next == p->id_end) {
-        p->id_next = gm_add_relaxed(&gs_sched.id_next, IDS) + 1;
-        p->id_end = p->id_next + IDS;
-    }
-    return p->id_next++;
-}
-
-static void put_back(struct gs_g *g) {
-    gs_sched_lock();
-    g->link = gs_sched.free;
-    gm_store_relaxed(&gs_sched.free, g);
-    gs_sched_unlock();
-}
-
-/* A goroutine ready to be queued, or NULL. */
-static struct gs_g *make(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), void *arg) {
-    struct gs_g *g = dead_one(p);
-    if (!g) {
-        g = gs_new_record();
-        if (!g) return NULL;
-        g->state = GS_G_DEAD;
-    }
-    bool own = stack_bytes != GS_STACK_DEFAULT;
-    if (own && g->stack_low) gs_stack_put(g);
-    if (!g->stack_low && !gs_stack_get(g, stack_bytes)) {
-        put_back(g);
-        return NULL;
-    }
-    g->flags = own ? GS_G_OWN_STACK : 0;
-    g->fn = fn;
-    g->arg = arg;
-    g->id = new_id(p);
-    g->sp = gs_new_frame(gs_stack_top(g));
-    gs_fiber_create(g);
-    return g;
-}
-
 int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) {
     struct gs_g *self = gs_current;
     int error = GM_UNLIKELY(!gm_load_acquire(&gs_sched.started)) ? gs_start() : 0; /* pairs with the release in gs_start */
     if (error) return error;
     struct gs_p *p = self && self->m ? self->m->p : NULL;
-    struct gs_g *g = make(p, stack_bytes, fn, arg);
+    struct gs_g *g = gs_make_g(p, stack_bytes, fn, arg);
     if (!g) return -ENOMEM;
     g->created_by = p ? self->id : 0;
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
@@ -517,15 +430,6 @@ int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) {
     return 0;
 }
 
-int go_count(void) {
-    uint64_t made = gm_load_relaxed(&gs_sched.made), ended = 0;
-    for (unsigned i = 0; i < gm_load_acquire(&gs_sched.p_made); i++) {
-        made += gm_load_relaxed(&gs_sched.p[i]->made);
-        ended += gm_load_relaxed(&gs_sched.p[i]->ended);
-    }
-    return (int)(made - ended);
-}
-
 unsigned gs_procs_id(void) {
     struct gs_g *g = gs_current;
     return g && g->m && g->m->p ? g->m->p->id : 0;
@@ -533,28 +437,6 @@ unsigned gs_procs_id(void) {
 unsigned gs_procs(void) { return gm_load_acquire(&gs_sched.procs); }
 struct gs_p *gs_proc(unsigned id) { return gs_sched.p[id]; }
 unsigned gs_blocked_threads(void) { return gm_load_relaxed(&gs_sched.blocked_standins); }
-
-void gs_walk(bool (*fn)(struct gs_g *g, void *arg), void *arg) {
-    for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next) {
-        uint32_t state = gm_load_relaxed(&g->state);
-        if ((g->flags & GS_G_STANDIN) || state == GS_G_IDLE || state == GS_G_DEAD) continue;
-        if (!fn(g, arg)) return;
-    }
-}
-
-struct stack_walk {
-    void (*fn)(void *low, void *sp, void *high, void *arg);
-    void *arg;
-};
-static bool walk_stack(struct gs_g *g, void *arg) {
-    struct stack_walk *w = arg;
-    w->fn(g->stack_low, gm_load_relaxed(&g->state) == GS_G_RUNNING ? g->stack_low : g->sp, g->stack_high, w->arg);
-    return true;
-}
-void gs_walk_stacks(void (*fn)(void *low, void *sp, void *high, void *arg), void *arg) {
-    struct stack_walk w = { fn, arg };
-    gs_walk(walk_stack, &w);
-}
 
 int go(void (*fn)(void *), void *arg) { return go_stack(GS_STACK_DEFAULT, fn, arg); }
 

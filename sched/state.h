@@ -46,7 +46,12 @@ void gs_leave_without_p(struct gs_g *g);             /* from a syscall whose P i
 void gs_put_local(struct gs_p *p, struct gs_g *g);   /* p's owner: behind the others; overflow goes to the global queue */
 void gs_put_next(struct gs_p *p, struct gs_g *g);    /* p's owner: before the others */
 GM_NORETURN void gs_schedule(struct gs_m *m);
-struct gs_g *gs_new_record(void);
+
+/* ---- record.c */
+struct gs_g *gs_new_record(void);                    /* zeroed, in the list of all; NULL: no memory */
+/* A goroutine ready to be queued, or NULL: no memory. p: the caller's, or NULL. */
+struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), void *arg);
+void gs_keep_dead(struct gs_p *p, struct gs_g *g);   /* p's owner, no longer on g's stack */
 
 /* ---- find.c: a goroutine to run; sleeps until there is one. m->p may change. */
 struct gs_g *gs_find(struct gs_m *m);
