@@ -45,6 +45,7 @@ gochan *gochan_make(size_t elem_size, size_t capacity) {
 
 void gochan_free(gochan *c) {
     if (!c) return;
+    if (c->timer) gs_tick_free(c->timer);
     if (!gs_waitq_empty(&c->recvq) || !gs_waitq_empty(&c->sendq)) gs_fatal_text("free of a channel that somebody waits for");
     gm_free(c);
 }

@@ -17,6 +17,7 @@ struct gochan {
     size_t bytes;              /* constant: capacity * elem_size */
     size_t send_at, recv_at;   /* offsets of the next free and of the oldest element */
     struct gs_waitq recvq, sendq; /* at most one has waiters that nobody has claimed, but for a select on both sides */
+    void *timer;               /* of go_after and go_tick, else NULL: freed with the channel (tick.c); constant */
     GM_ALIGNED(16) char buffer[];
 };
 
@@ -87,6 +88,9 @@ GM_INLINE bool gs_chan_full(const struct gochan *c) {
 GM_INLINE bool gs_chan_drained(const struct gochan *c) {
     return c->capacity ? gm_load_acquire(&c->count) == 0 : gs_waitq_empty(&c->sendq);
 }
+
+/* Stops and frees a channel's timer; a send that is under way has ended when it returns. */
+void gs_tick_free(void *timer);
 
 extern const char gs_send_on_closed[];
 /* Waits for what will never come: a nil channel, a select of nothing. */

@@ -28,14 +28,14 @@ static void run_timers(void) {
         int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
         if (when == 0) continue;
         if (now == 0) now = (int64_t)gm_os_nanotime();
-        if (when <= now) gs_hooks.run_timers(gs_sched.p[i], now);
+        if (when <= now) gm_load_relaxed(&gs_hooks.run_timers)(gs_sched.p[i], now);
     }
 }
 
 static struct gs_g *from_poller(struct gs_p *p) {
-    if (!gs_hooks.poll || !gs_hooks.poll_wanted()) return NULL;
+    if (!gm_load_acquire(&gs_hooks.poll) || !gm_load_relaxed(&gs_hooks.poll_wanted)()) return NULL;
     gm_store_relaxed(&gs_sched.last_poll, (int64_t)gm_os_nanotime());
-    struct gs_g *list = gs_hooks.poll(0);
+    struct gs_g *list = gm_load_relaxed(&gs_hooks.poll)(0);
     if (!list) return NULL;
     gs_ready_list(list);
     return gs_runq_get(p, false);

@@ -66,6 +66,10 @@ bool gotimer_stop(gotimer *t) GOSCHED_API(timer_stop);
 bool gotimer_reset(gotimer *t, int64_t ns) GOSCHED_API(timer_reset);
 /* Stops it and frees it; a call of fn that has begun goes on. NULL is allowed. */
 void gotimer_free(gotimer *t) GOSCHED_API(timer_free);
+/* A channel of int64_t that gets the time (CLOCK_MONOTONIC) once after ns, or every ns; ticks that nobody takes are dropped.
+ * gochan_free stops it. NULL and errno: no memory; go_tick of no time at all is NULL, from which nothing ever comes. */
+struct gochan *go_after(int64_t ns) GOSCHED_API(after);
+struct gochan *go_tick(int64_t ns) GOSCHED_API(tick);
 
 /* ---- descriptors (io.c, netpoll.h)
  *

@@ -44,7 +44,7 @@ struct gs_poll *gs_poll_of(int fd) {
         table = gm_os_map(CHUNKS * sizeof *table);
         if (table && !gm_cas_acq_rel(&chunks, &no_table, table)) {
             gm_os_unmap(table, CHUNKS * sizeof *table);
-            table = no_table;
+            table = gm_load_acquire(&chunks);
         }
     }
     struct gs_poll **slot = table ? &table[fd / CHUNK] : NULL, *c = slot ? gm_load_acquire(slot) : NULL, *none = NULL;
@@ -55,7 +55,7 @@ struct gs_poll *gs_poll_of(int fd) {
         /* release: pairs with the acquire above, the records are whole. */
         if (c && !gm_cas_acq_rel(slot, &none, c)) {
             gm_os_unmap(c, bytes);
-            c = none;
+            c = gm_load_acquire(slot);
         }
     }
     if (!c) gs_set_errno(ENOMEM);
@@ -95,6 +95,7 @@ static void install_hooks(void) {
     gm_store_relaxed(&gs_hooks.interrupt, gs_epoll_interrupt);
     gm_store_relaxed(&gs_hooks.poll_wanted, gs_poll_wanted);
     gm_store_relaxed(&gs_hooks.fork_child, gs_poll_fork_child);
+    /* release: pairs with the acquire of those who ask whether there is a poller and then call the others. */
     gm_store_release(&gs_hooks.poll, gs_epoll_wait);
     gs_timer_added(0); /* who keeps the time already is to keep it in the poller from now on */
 }

@@ -153,7 +153,7 @@ static int64_t earliest_timer(void) {
     return first;
 }
 
-static bool become_keeper(struct gs_m *m, bool *poll) {
+static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
     bool wanted = !m->locked_g && gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)();
     gs_sched_lock();
     int64_t until = earliest_timer();
@@ -163,6 +163,7 @@ static bool become_keeper(struct gs_m *m, bool *poll) {
         gs_sched.keeper_until = until;
     }
     gs_sched_unlock();
+    *earliest = until;
     *poll = gm_load_relaxed(&gs_hooks.poll) != NULL; /* also if nobody waits yet: somebody may while we sleep */
     return keep;
 }
@@ -185,10 +186,11 @@ static void end_keeping(struct gs_m *m) {
 
 bool gs_keep_time(struct gs_m *m) {
     bool poll;
-    if (!become_keeper(m, &poll)) return false;
+    int64_t until;
+    if (!become_keeper(m, &poll, &until)) return false;
     int64_t wait = -1;
-    if (gs_sched.keeper_until != INT64_MAX) {
-        wait = gs_sched.keeper_until - (int64_t)gm_os_nanotime();
+    if (until != INT64_MAX) {
+        wait = until - (int64_t)gm_os_nanotime();
         if (wait < 0) wait = 0;
     }
     struct gs_g *list = NULL;

@@ -82,12 +82,12 @@ int gs_start(void) {
     gs_lock_acquire(&start_lock, GS_RANK_START);
     if (!gs_sched.started) {
         unsigned n = gs_sched.wanted ? gs_sched.wanted : gm_conf.maxprocs > 0 ? (unsigned)gm_conf.maxprocs : cpus();
+        gs_sched.start_time = (int64_t)gm_os_nanotime(); /* sysmon reads it */
         if (!make_procs(n)) error = -ENOMEM;
         else if (!gs_sysmon_start()) error = -EAGAIN;
         if (!error) {
             gs_fork_handlers();
             gs_runq_alone = n == 1;
-            gs_sched.start_time = (int64_t)gm_os_nanotime();
             gs_sched_lock();
             gm_store_release(&gs_sched.procs, n);
             for (unsigned i = n; i-- > 0;) gs_idle_put(gs_sched.p[i]);
@@ -260,7 +260,7 @@ static void fork_child(void) {
         gs_sched.all_m = m;
     }
     fork_parent();
-    if (gs_hooks.fork_child) gs_hooks.fork_child();
+    if (gm_load_relaxed(&gs_hooks.fork_child)) gm_load_relaxed(&gs_hooks.fork_child)();
     gs_sysmon_start();
 }
 
