@@ -48,6 +48,9 @@ void gm_fork_prepare(void);
 void gm_fork_parent(void);
 void gm_fork_child(void);
 
+/* The program has started a thread and could start another here (scavenge.h). */
+void gm_threads_started(void);
+
 /* The host sets RLIMIT_AS to `bytes`: gives back reserved, unused address space so that the rest of
  * the process still fits. */
 void gm_limit_address_space(size_t bytes);

@@ -20,6 +20,7 @@
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/scavenge.h"
 #include "libgomalloc/transfer.h"
 
 /* Words of a bin's first array and of its largest (one word is the NULL); slots from which on a bin is
@@ -178,8 +179,9 @@ static void discard(struct gm_cache *c) {
     gm_lock(&threads_lock);
     add_to_dead(c);
     gm_list_remove(&c->link);
-    living--;
+    bool last = --living == 0;
     gm_unlock(&threads_lock);
+    if (last) gm_scavenge_thread_gone();
     if (c->more) gm_fix_put(&mores, c->more);
     gm_fix_put(&caches, c);
 }

@@ -9,6 +9,7 @@
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/scavenge.h"
 
 static struct gm_foreign foreign;
 
@@ -68,7 +69,10 @@ GM_NOINLINE void gm_free_odd(void *p) {
     case GM_TINY:
         if (gm_tiny_free(s, (uintptr_t)p)) return;
         gm_misuse(GM_CRIME_DOUBLE_FREE, p);
-    case GM_LARGE: gm_large_free(s); return;
+    case GM_LARGE:
+        gm_large_free(s);
+        gm_scavenge_poll();
+        return;
     case GM_FREED: gm_misuse(GM_CRIME_DOUBLE_FREE, p);
     case GM_INTERIOR: gm_misuse(GM_CRIME_FREE_INTERIOR, p);
     case GM_MISALIGNED: gm_misuse(GM_CRIME_FREE_MISALIGNED, p);
@@ -82,6 +86,7 @@ GM_NOINLINE void gm_free_full(void *p, size_t class) {
     if (gm_nested()) return gm_nested_defer(p);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
+    gm_scavenge_poll();
     struct gm_cache *c = gm_cache_get();
     if (c) {
         gm_cache_make_room(c, cls);

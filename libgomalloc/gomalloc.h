@@ -55,6 +55,10 @@ struct gomalloc_stats {
     uint64_t large_frees;
     uint64_t large_requested;         /* bytes asked for in them */
     uint64_t threads;                 /* thread caches in use */
+    uint64_t heap_goal;               /* bytes of heap_sys - heap_released that the scavenger leaves */
+    uint64_t scavenged;               /* bytes given back to the kernel since the start */
+    uint64_t scavenge_ns;             /* time the scavenger has worked since the start */
+    uint64_t memory_limit;            /* the soft limit; 0: none */
     uint64_t by_size_count;           /* entries of by_size in use */
     struct gomalloc_size_stats by_size[GOMALLOC_MAX_SIZE_CLASSES];
 };
@@ -71,8 +75,8 @@ int gomalloc_write_stats(int fd, const char *format);
 size_t gomalloc_scavenge(void);
 
 /* Sets the soft memory limit in bytes (INT64_MAX: none) and returns the previous one; a negative
- * argument only asks. Allocation is never refused because of it. In this version nothing acts on the
- * limit yet: it is only kept. */
+ * argument only asks. What counts is the library's own memory (sys - heap_released). Near the limit free
+ * pages go back to the kernel before new ones are taken; allocation is never refused because of it. */
 int64_t gomalloc_set_memory_limit(int64_t bytes);
 
 #ifdef __cplusplus

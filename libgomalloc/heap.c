@@ -5,18 +5,31 @@
  * rare. Committing touches nothing: a page costs when the program first writes to it.
  *
  * Placement: lowest address first over all arenas, primary first. Free neighbours coalesce because
- * they are adjacent bits (pageindex.h). */
+ * they are adjacent bits (pageindex.h).
+ *
+ * Giving back: what may go, in which order, and the accounts for it are here; when and how much is
+ * scavenge.c's business. With a chunk's pages go the slot states over them: a free page's are zero. */
 #include "libgomalloc/heap.h"
 
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
+#include "libgomalloc/conf.h"
+#include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/pace.h"
 
 enum { GROW_STEP = 64 * 1024, GROW_MIN = 1024 * 1024, GROW_MAX = 32 * 1024 * 1024 };
 
 static struct gm_lock heap_lock = GM_LOCK_INIT(GM_RANK_HEAP);
 static struct gm_heap_stats stats; /* guarded by heap_lock */
 const struct gm_heap_stats *const gm_heap_root = &stats;
+
+/* For the scavenger; all guarded by the heap lock but for `gm_heap_pending`, which is atomic. */
+static struct gm_pace pace;        /* the need of the last seconds */
+static size_t used_pages;          /* in spans */
+static bool lazily_released;       /* madvise:free was used: the zero bit means "given back", not "zero" */
+static size_t memory_limit = SIZE_MAX;
+bool gm_heap_pending;
 
 void gm_heap_lock(void) { gm_lock(&heap_lock); }
 void gm_heap_unlock(void) { gm_unlock(&heap_lock); }
@@ -127,6 +140,43 @@ static void pay_for_growth(size_t grown) {
     if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
 }
 
+static size_t dirty_bytes(void) {
+    size_t pages = 0;
+    for (const struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next((struct gm_arena *)a))
+        pages += a->index.free_pages - a->index.zero_pages;
+    return pages << GM_PAGE_SHIFT;
+}
+
+/* Backed memory as the accounts have it: used and dirty pages, tables, records. */
+static size_t backed_bytes(void) {
+    size_t tables = 0;
+    for (const struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next((struct gm_arena *)a))
+        tables += gm_arena_table_bytes(a);
+    return (used_pages << GM_PAGE_SHIFT) + dirty_bytes() + tables + gm_meta_mapped();
+}
+
+/* Pages have gone to spans, or come from them. Dirty pages beyond a tenth of the need are the scavenger's. Returns
+ * the time. */
+static uint64_t note_need(ptrdiff_t pages) {
+    uint64_t now = gm_os_coarse_time();
+    used_pages += (size_t)pages;
+    gm_pace_need(&pace, now, used_pages << GM_PAGE_SHIFT);
+    if (pages < 0 && !gm_load_relaxed(&gm_heap_pending) && dirty_bytes() > gm_heap_slack(used_pages << GM_PAGE_SHIFT))
+        gm_store_relaxed(&gm_heap_pending, true);
+    return now;
+}
+
+/* Near the memory limit: as much goes back as new pages have come in, and 1 MiB more so that this does not
+ * happen for every span. Nothing is refused: when no free page is left, the limit is passed. */
+static void keep_limit(void) {
+    enum { MORE = 1 << 20 };
+    gm_lock(&heap_lock);
+    size_t backed = backed_bytes(), aim = memory_limit - memory_limit / 32;
+    size_t want = backed > aim ? gm_min(backed - aim + MORE, dirty_bytes()) : 0;
+    gm_unlock(&heap_lock);
+    if (want) gm_heap_scavenge(want);
+}
+
 /* Gives the record its pages. False: out of memory. Heap lock. */
 static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, bool anywhere, bool *zero,
                          size_t *grown) {
@@ -135,7 +185,8 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, b
     struct gm_arena *a = find_or_grow(npages, align_pages, anywhere, &page);
     if (!a) return false;
     *grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0;
-    *zero = gm_pageindex_take(&a->index, page, npages) == npages;
+    *zero = gm_pageindex_take(&a->index, page, npages) == npages && !lazily_released;
+    note_need((ptrdiff_t)npages);
     s->arena = a;
     s->start = a->base + (page << GM_PAGE_SHIFT);
     s->npages = (uint32_t)npages;
@@ -153,6 +204,7 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere) {
     bool placed = place_locked(s, gm_class_pages[cls], 1, anywhere, &zero, &grown);
     gm_unlock(&heap_lock);
     if (grown) pay_for_growth(grown);
+    if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
     if (placed) return s;
     gm_span_delete(s);
     return NULL;
@@ -174,6 +226,7 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
     }
     gm_unlock(&heap_lock);
     if (grown) pay_for_growth(grown);
+    if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
     if (placed) return s;
     gm_span_delete(s);
     return NULL;
@@ -185,7 +238,11 @@ bool gm_heap_zero_by_release(struct gm_span *s) {
 
 /* Back to the index; the bytes read as zero afterwards if `zero`. */
 static void give_pages(struct gm_arena *a, uintptr_t start, size_t npages, bool zero) {
-    gm_pageindex_give(&a->index, gm_arena_page_of(a, start), npages, zero);
+    size_t page = gm_arena_page_of(a, start);
+    gm_pageindex_give(&a->index, page, npages, zero);
+    uint64_t now = note_need(-(ptrdiff_t)npages);
+    for (size_t chunk = page / GM_CHUNK_PAGES; chunk <= (page + npages - 1) / GM_CHUNK_PAGES; chunk++)
+        a->index.level[0][chunk].freed = (uint32_t)(now >> GM_FREED_SHIFT);
 }
 
 void gm_heap_free(struct gm_span *s) {
@@ -228,6 +285,7 @@ static bool resize_locked(struct gm_span *s, size_t npages) {
             if (gm_pageindex_run(&a->index, first + old, more) < more) return false;
         }
         gm_pageindex_take(&a->index, first + old, more);
+        note_need((ptrdiff_t)more);
     }
     s->npages = (uint32_t)npages;
     if (npages > old) write_entries(s, old, npages, false);
@@ -254,38 +312,86 @@ void gm_heap_limit_address_space(size_t bytes) {
 
 /* ---- giving back */
 
+/* The slot states over [start, end) of the arena are zero; whole kernel pages of them go back. */
+static void release_states(struct gm_arena *a, uintptr_t start, uintptr_t end) {
+    enum { LEAST_PAGES = 4 }; /* of the kernel: under 128 KiB of heap it is not worth the call */
+    uintptr_t os_page = gm_os_page_size(), from = gm_align_up((uintptr_t)gm_arena_state_of(a, start), os_page);
+    uintptr_t to = gm_align_down((uintptr_t)gm_arena_state_of(a, end), os_page);
+    if (to >= from + LEAST_PAGES * os_page) gm_os_release((void *)from, to - from);
+}
+
 /* Gives the kernel's pages that lie wholly inside the run back; kernel pages may be larger than ours.
  * Returns how many of ours that were, and the first of them. */
 static size_t release_pages(struct gm_arena *a, size_t page, size_t n, size_t *from) {
     uintptr_t os_page = gm_os_page_size(), start = gm_align_up(a->base + (page << GM_PAGE_SHIFT), os_page);
     uintptr_t end = gm_align_down(a->base + ((page + n) << GM_PAGE_SHIFT), os_page);
-    if (start >= end || !gm_os_release((void *)start, end - start)) return 0;
+    if (start >= end) return 0;
+    bool lazy = gm_conf.madvise == GM_MADVISE_FREE && gm_os_release_lazily((void *)start, end - start);
+    if (lazy) gm_store_relaxed(&lazily_released, true);
+    else if (!gm_os_release((void *)start, end - start)) return 0;
+    release_states(a, start, end);
     *from = gm_arena_page_of(a, start);
     return (end - start) >> GM_PAGE_SHIFT;
 }
 
-size_t gm_heap_scavenge(size_t want) {
+enum pass { EVERYTHING, WHOLE_CHUNKS, SPARSE_CHUNKS };
+
+/* Whether a chunk's free pages stay: it is dense, so its next span will take them, or something was freed
+ * in it just now. Heap lock. */
+static bool chunk_stays(const struct gm_arena *a, size_t chunk) {
+    enum { DENSE_FREE_PAGES = 8, YOUNG = 1000000000u >> GM_FREED_SHIFT };
+    const struct gm_pageindex *ix = &a->index;
+    uint32_t age = (uint32_t)(gm_os_coarse_time() >> GM_FREED_SHIFT) - ix->level[0][chunk].freed;
+    return age < YOUNG || gm_pagebits_count(ix->bits[chunk].free, 0, GM_CHUNK_PAGES) <= DENSE_FREE_PAGES;
+}
+
+/* The next run below `*below` that the pass gives back; takes it out of the index, so that it is ours while
+ * the kernel works. Its length, 0 if there is none. Heap lock. */
+static size_t take_run(struct gm_arena *a, enum pass pass, size_t *below, size_t *page) {
     enum { BATCH_PAGES = 1024 }; /* 8 MiB a call: about half a millisecond */
+    for (size_t n; (n = gm_pageindex_next_dirty(&a->index, *below, BATCH_PAGES, page)) != 0; *below = *page) {
+        size_t end = *page + n;
+        if (pass == WHOLE_CHUNKS) {
+            size_t from = gm_align_up(*page, GM_CHUNK_PAGES), to = gm_align_down(end, GM_CHUNK_PAGES);
+            if (from >= to) continue;
+            *page = from;
+            end = to;
+        } else if (pass == SPARSE_CHUNKS) {
+            size_t chunk = (end - 1) / GM_CHUNK_PAGES;
+            *page = gm_max(*page, chunk * GM_CHUNK_PAGES);
+            if (chunk_stays(a, chunk)) {
+                *page = chunk * GM_CHUNK_PAGES;
+                continue;
+            }
+        }
+        gm_pageindex_take(&a->index, *page, end - *page);
+        *below = *page;
+        return end - *page;
+    }
+    return 0;
+}
+
+/* Until `want` bytes went back, none is left for the pass, or it is `until`. */
+static size_t scavenge(enum pass pass, size_t want, uint64_t until) {
     size_t done = 0;
     gm_lock(&heap_lock);
     scavenging++;
     gm_unlock(&heap_lock);
     for (struct gm_arena *a = gm_arena_next(NULL); a && done < want; a = gm_arena_next(a)) {
         size_t below = SIZE_MAX, page, n;
-        while (a->size != 0 && done < want) {
+        while (a->size != 0 && done < want && (until == UINT64_MAX || gm_os_nanotime() < until)) {
             gm_lock(&heap_lock);
             if (below == SIZE_MAX) below = a->committed >> GM_PAGE_SHIFT;
-            n = gm_pageindex_next_dirty(&a->index, below, BATCH_PAGES, &page);
-            if (n) gm_pageindex_take(&a->index, page, n); /* ours while the kernel works */
+            n = take_run(a, pass, &below, &page);
             gm_unlock(&heap_lock);
             if (n == 0) break;
             size_t from, released = release_pages(a, page, n, &from);
             gm_lock(&heap_lock);
             gm_pageindex_give(&a->index, page, n, false);
             if (released) gm_pageindex_mark_zero(&a->index, from, released);
+            stats.scavenged += released << GM_PAGE_SHIFT;
             gm_unlock(&heap_lock);
             done += released << GM_PAGE_SHIFT;
-            below = page;
         }
     }
     gm_lock(&heap_lock);
@@ -294,11 +400,32 @@ size_t gm_heap_scavenge(size_t want) {
     return done;
 }
 
+size_t gm_heap_scavenge(size_t want) { return scavenge(EVERYTHING, want, UINT64_MAX); }
+
+size_t gm_heap_scavenge_idle(size_t want, uint64_t until) {
+    size_t done = scavenge(WHOLE_CHUNKS, want, until);
+    return done < want ? done + scavenge(SPARSE_CHUNKS, want - done, until) : done;
+}
+
+void gm_heap_read_need(struct gm_heap_need *out) {
+    gm_lock(&heap_lock);
+    out->used = used_pages << GM_PAGE_SHIFT;
+    out->dirty = dirty_bytes();
+    out->goal = gm_pace_goal(&pace, gm_os_coarse_time());
+    /* Under the lock: a free that comes now sets it again. */
+    if (out->dirty <= gm_heap_slack(out->used)) gm_store_relaxed(&gm_heap_pending, false);
+    gm_unlock(&heap_lock);
+}
+
+void gm_heap_set_memory_limit(size_t bytes) { gm_store_relaxed(&memory_limit, bytes); }
+size_t gm_heap_memory_limit(void) { return gm_load_relaxed(&memory_limit); }
+
 /* ---- numbers and checks */
 
 void gm_heap_read_stats(struct gm_heap_stats *out) {
     gm_lock(&heap_lock);
     *out = stats;
+    out->goal = gm_pace_goal(&pace, gm_os_coarse_time());
     for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {
         out->committed += a->committed;
         out->idle += a->index.free_pages << GM_PAGE_SHIFT;

@@ -26,7 +26,31 @@ void gm_heap_limit_address_space(size_t bytes);
  * Bytes given back. The lock is not held during the system calls. */
 size_t gm_heap_scavenge(size_t want);
 
+/* The same at the scavenger's leisure: whole free chunks first, then free pages of chunks that are neither
+ * dense nor were freed into during the last second, until the clock (gm_os_nanotime) says `until`. */
+size_t gm_heap_scavenge_idle(size_t want, uint64_t until);
+
+/* What the scavenger decides by. */
+struct gm_heap_need {
+    size_t used;                   /* bytes of pages in spans */
+    size_t dirty;                  /* of free pages that memory stands behind */
+    size_t goal;                   /* bytes worth keeping (pace.h) */
+};
+void gm_heap_read_need(struct gm_heap_need *out);
+/* Dirty bytes that are never worth a look. */
+GM_INLINE size_t gm_heap_slack(size_t used) { return used / 10 + 256 * 1024; }
+/* There may be work for the scavenger. Atomic; set by the heap, cleared by gm_heap_read_need. */
+extern GM_HIDDEN bool gm_heap_pending;
+/* Times in gm_pagesum.freed are nanoseconds shifted by this: 17 ms. */
+enum { GM_FREED_SHIFT = 24 };
+
+/* Soft limit of the library's memory; SIZE_MAX: none. */
+void gm_heap_set_memory_limit(size_t bytes);
+size_t gm_heap_memory_limit(void);
+
 struct gm_heap_stats {
+    size_t goal;                   /* bytes of used and dirty pages that the scavenger leaves */
+    uint64_t scavenged;            /* bytes given back since the start */
     size_t committed;              /* bytes the heap has grown to */
     size_t idle;                   /* in free pages */
     size_t released;               /* of those, not backed by memory */

@@ -17,6 +17,7 @@
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/scavenge.h"
 #include "libgomalloc/stats.h"
 
 bool gm_ready;
@@ -38,6 +39,7 @@ void gm_constructor(char **envp) {
     gm_init_once();
     gm_conf_read(envp);
     gm_endpoint_start(envp);
+    gm_scavenge_init();
     gm_cache_arm_exit_handler();
     if (gm_conf.stats == GM_STATS_EXACT) gm_exact_start();
     if (gm_conf.stats != GM_STATS_OFF) atexit(report_at_exit);
@@ -72,8 +74,11 @@ void gm_fork_parent(void) {
 void gm_fork_child(void) {
     if (fork_without_locks) return;
     gm_cache_fork_child();
+    gm_scavenge_fork_child();
     gm_fork_parent();
 }
+
+void gm_threads_started(void) { gm_scavenge_threads_started(); }
 
 void gm_limit_address_space(size_t bytes) {
     gm_init_once();

@@ -11,6 +11,7 @@
 #include "libgomalloc/heap.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/scavenge.h"
 
 /* With an alignment as large, still what one page index can hold (pageindex.h). */
 #define LARGE_MAX ((size_t)1 << 41)
@@ -22,6 +23,7 @@ static size_t pages_of(size_t n) { return gm_align_up(gm_max(n, 1), GM_PAGE_SIZE
 static struct gm_span *new_large(size_t n, size_t align, bool *zero) {
     if (n > LARGE_MAX || align > LARGE_MAX) return NULL;
     gm_init_once();
+    gm_scavenge_poll();
     size_t align_pages = align > GM_PAGE_SIZE ? align >> GM_PAGE_SHIFT : 1;
     struct gm_span *s = gm_heap_alloc_large(pages_of(n), align_pages, n, zero);
     if (!s && gm_reclaim()) s = gm_heap_alloc_large(pages_of(n), align_pages, n, zero);

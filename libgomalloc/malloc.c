@@ -91,6 +91,7 @@
 
 #include "libgomalloc/heap.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/scavenge.h"
 
 GM_COLD void *gm_out_of_memory(void) {
     errno = ENOMEM;
@@ -140,6 +141,7 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
     if (gm_nested()) return gm_nested_alloc(gm_class_size[cls]);
     gm_init_once();
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
+    gm_scavenge_poll();
     struct gm_cache *c = gm_cache_get();
     if (!c) return alloc_direct(n, cls);
     if (cls == GM_CLASS_8) {
@@ -186,5 +188,5 @@ size_t gm_trim(void) {
     if (gm_nested()) return 0;
     gm_init_once();
     gm_reclaim();
-    return gm_heap_scavenge(SIZE_MAX);
+    return gm_scavenge_all();
 }

@@ -32,12 +32,12 @@ static bool is_pow2(int n) { return (n & (n - 1)) == 0; }
 static int min_slots(int size) { return size <= 1024 ? 8 : size <= 2048 ? 4 : size <= 4096 ? 2 : 1; }
 
 /* What a span of so many pages costs, in 1/10000 of its bytes: its end, and for being large 0.4 % a page, above
- * 1 KiB 2 %: forty classes with a span or two each that a few slots keep from going home are what a program
+ * 1 KiB 0.6 %: forty classes with a span or two each that a few slots keep from going home are what a program
  * of 10 MiB has idle. */
 static int cost(int size, int pages) {
     int bytes = pages * PAGE, slots = bytes / size, end = bytes - slots * size;
     if (slots < min_slots(size) || end * 8 > bytes) return 1 << 30;
-    return (int)(10000ll * end / bytes) + (size <= 1024 ? 40 : 200) * pages;
+    return (int)(10000ll * end / bytes) + (size <= 1024 ? 40 : 60) * pages;
 }
 
 static int span_pages(int size) {

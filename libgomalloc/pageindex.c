@@ -93,7 +93,7 @@ static struct gm_pagesum merge(const struct gm_pageindex *ix, unsigned k, size_t
         max = gm_max(max, gm_max(s->max, run + s->start));
         run = carry(s, k - 1, run);
     }
-    return (struct gm_pagesum){(uint32_t)start, (uint32_t)max, missing ? 0 : (uint32_t)run};
+    return (struct gm_pagesum){(uint32_t)start, (uint32_t)max, missing ? 0 : (uint32_t)run, 0};
 }
 
 static struct gm_pagesum summary(const struct gm_pageindex *ix, unsigned k, size_t node) {
@@ -101,6 +101,7 @@ static struct gm_pagesum summary(const struct gm_pageindex *ix, unsigned k, size
         return merge(ix, k, node);
     struct gm_pagesum s;
     gm_pagebits_summary(&ix->bits[node], &s.start, &s.max, &s.end);
+    s.freed = ix->level[0][node].freed;
     return s;
 }
 

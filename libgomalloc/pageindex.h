@@ -18,6 +18,7 @@
 
 struct gm_pagesum {
     uint32_t start, max, end; /* free pages at the start, longest run, at the end */
+    uint32_t freed;           /* level 0: when a page of the chunk was last freed; the heap's, not the index's */
 };
 
 struct gm_pageindex {

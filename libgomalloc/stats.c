@@ -19,6 +19,7 @@
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/scavenge.h"
 #include "libgomalloc/stats_format.h"
 #include "libgomalloc/stats_sum.h"
 #include "libgomalloc/transfer.h"
@@ -45,6 +46,8 @@ static void read_stats(struct gomalloc_stats *s) {
     gm_init_once();
     gather(&parts);
     gm_stats_sum(&parts, s);
+    s->scavenge_ns = gm_scavenge_worked();
+    s->memory_limit = gm_heap_memory_limit() == SIZE_MAX ? 0 : gm_heap_memory_limit();
 }
 
 GM_EXPORT void gomalloc_read_stats(struct gomalloc_stats *out, size_t size) {
@@ -63,11 +66,9 @@ GM_EXPORT int gomalloc_write_stats(int fd, const char *format) {
 GM_EXPORT size_t gomalloc_scavenge(void) { return gm_trim(); }
 
 GM_EXPORT int64_t gomalloc_set_memory_limit(int64_t bytes) {
-    /* The scavenger that honours it is not built yet: the value is kept and returned. */
-    static int64_t limit = INT64_MAX;
-    int64_t before = gm_load_relaxed(&limit);
-    if (bytes >= 0) gm_store_relaxed(&limit, bytes);
-    return before;
+    size_t before = gm_heap_memory_limit();
+    if (bytes >= 0) gm_heap_set_memory_limit(bytes == INT64_MAX ? SIZE_MAX : (size_t)bytes);
+    return before > INT64_MAX ? INT64_MAX : (int64_t)before;
 }
 
 void gm_stats_print_exit(void) {

@@ -45,6 +45,10 @@ enum gm_stats_unit { GM_UNIT_NONE, GM_UNIT_BYTES, GM_UNIT_NS };
     X(large_requested, COUNTER, BYTES, "large_requested", \
       "asked for in objects over 32 KiB since the start") \
     X(threads, GAUGE, NONE, "threads", "thread caches in use") \
+    X(heap_goal, GAUGE, BYTES, "heap_goal", "of heap memory that the scavenger leaves") \
+    X(scavenged, COUNTER, BYTES, "scavenged", "given back to the kernel since the start") \
+    X(scavenge_ns, COUNTER, NS, "scavenge", "time the scavenger has worked") \
+    X(memory_limit, GAUGE, BYTES, "memory_limit", "of the soft memory limit; 0: none") \
     X(by_size_count, GAUGE, NONE, "size_classes", "size classes, the entries of by_size in use")
 
 /* X(field of struct gomalloc_size_stats, kind, unit, OpenMetrics stem, help); `size` is their label. */

@@ -53,6 +53,8 @@ void gm_stats_sum(const struct gm_stats_parts *p, struct gomalloc_stats *s) {
     s->heap_released = p->heap.released;
     s->heap_sys = p->heap.committed;
     s->heap_inuse = p->heap.committed - p->heap.idle;
+    s->heap_goal = p->heap.goal;
+    s->scavenged = p->heap.scavenged;
     s->mspan_sys = p->span_records;
     s->mcache_sys = p->cache_records;
     uint64_t records = s->mspan_sys + s->mcache_sys;

@@ -86,6 +86,10 @@ bool gm_os_release(void *p, size_t size) {
     return quiet(SYS_madvise, (long)p, (long)size, MADV_DONTNEED, 0, 0, 0) == 0;
 }
 
+bool gm_os_release_lazily(void *p, size_t size) {
+    return quiet(SYS_madvise, (long)p, (long)size, MADV_FREE, 0, 0, 0) == 0;
+}
+
 enum gm_os_moved gm_os_move(void *from, void *to, size_t size) {
     long flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
     if (quiet(SYS_mremap, (long)from, (long)size, (long)size, flags, (long)to, 0) == (long)to) return GM_MOVED;

@@ -36,6 +36,9 @@ void gm_os_unmap(void *p, size_t size);
 /* ready -> released; contents are lost, addresses stay valid and read as zero. False if the kernel
  * refused (the contents are then as they were). */
 bool gm_os_release(void *p, size_t size);
+/* The same, but the kernel takes the pages only when it wants memory: until then they hold what they held
+ * and count as resident. */
+bool gm_os_release_lazily(void *p, size_t size);
 /* Moves the pages of [from, from + size), one mapping, to [to, to + size), both ready; `from` reads as
  * zero afterwards. Not moved: this kernel cannot, `from` is as before and `to` reads as zero. */
 enum gm_os_moved { GM_MOVED, GM_NOT_MOVED, GM_TARGET_LOST /* ... and `to` is not there any more */ };
@@ -48,6 +51,8 @@ void gm_os_dontdump(void *p, size_t size);
 void gm_os_name(void *p, size_t size, const char *name);
 /* Bytes that the address-space limits (RLIMIT_AS) still allow; SIZE_MAX if there is none. */
 size_t gm_os_address_space_left(void);
+/* The least memory limit of the process's control groups (v2: memory.high, memory.max; v1); SIZE_MAX: none. */
+size_t gm_os_cgroup_limit(void);
 /* Physical memory of the machine in bytes; 0 if unknown. */
 size_t gm_os_physical_memory(void);
 
@@ -66,12 +71,18 @@ enum gm_os_where gm_os_where(const void *p);
 int gm_os_gettid(void);
 /* True while the thread `tid` exists in this process. */
 bool gm_os_thread_exists(int tid);
+/* Starts a thread of the library's own: detached, all signals blocked that may be. Called where the
+ * program could start one itself. False: refused. */
+bool gm_os_thread_start(void (*run)(void), const char *name);
+/* Threads of the process that still run: a main thread that has ended does not count. */
+unsigned gm_os_threads_alive(void);
 /* A key whose `at_exit` runs when a thread that has set it (to other than NULL) ends; the key's value
  * is NULL by then and may be set again for another round (POSIX: at least 4 rounds). */
 bool gm_os_thread_key(void (*at_exit)(void *), unsigned *key);
 bool gm_os_thread_key_set(unsigned key, void *value);
-/* Monotonic clock, nanoseconds. */
+/* Monotonic clock, nanoseconds; and the same to a few milliseconds, in a tenth of the time. */
 uint64_t gm_os_nanotime(void);
+uint64_t gm_os_coarse_time(void);
 /* Sleeps while *word == expected, at most timeout_ns (negative: for ever). Spurious returns allowed. */
 void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns);
 void gm_os_futex_wake(uint32_t *word, int count);

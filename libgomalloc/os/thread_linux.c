@@ -2,12 +2,14 @@
 #include "libgomalloc/os/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +29,12 @@ uint64_t gm_os_nanotime(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+uint64_t gm_os_coarse_time(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns) {
     int saved = errno;
     struct timespec t = { .tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000 };
@@ -38,6 +46,54 @@ void gm_os_futex_wake(uint32_t *word, int count) {
     int saved = errno;
     syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
     errno = saved;
+}
+
+/* The process may end on this thread, and with it run what the program has registered with atexit. */
+enum { THREAD_STACK = 1 << 20 };
+
+static void *thread_main(void *arg) {
+    union { void *p; void (*run)(void); } u = { arg };
+    u.run();
+    return NULL;
+}
+
+bool gm_os_thread_start(void (*run)(void), const char *name) {
+    union { void (*run)(void); void *p; } u = { run };
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigset_t all, before;
+    int saved = errno;
+    sigfillset(&all); /* pthread_sigmask leaves out what the C library needs itself */
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, THREAD_STACK);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(&thread, &attr, thread_main, u.p) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    if (started) pthread_setname_np(thread, name);
+    errno = saved;
+    return started;
+}
+
+/* The state of the first thread in /proc/self/stat stands behind the name in brackets. */
+static bool main_thread_ended(void) {
+    char text[128];
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    long n = syscall(SYS_read, fd, text, sizeof text - 1);
+    syscall(SYS_close, fd);
+    while (n > 0 && text[n - 1] != ')') n--;
+    return n > 0 && text[n + 1] == 'Z';
+}
+
+unsigned gm_os_threads_alive(void) {
+    struct stat s;
+    int saved = errno;
+    unsigned n = stat("/proc/self/task", &s) == 0 && s.st_nlink > 2 ? (unsigned)s.st_nlink - 2 : UINT_MAX;
+    if (n == 2 && main_thread_ended()) n = 1;
+    errno = saved;
+    return n;
 }
 
 bool gm_os_thread_key(void (*at_exit)(void *), unsigned *key) {

@@ -261,6 +261,8 @@ bool gm_os_release(void *p, size_t size) {
 }
 
 /* As Linux does it: the target is gone first, whatever comes then. */
+bool gm_os_release_lazily(void *p, size_t size) { return gm_os_release(p, size); }
+
 enum gm_os_moved gm_os_move(void *from, void *to, size_t size) {
     enter();
     check_states("move", to, size, 1u << FAKE_READY | 1u << FAKE_RELEASED);
@@ -313,6 +315,7 @@ size_t gm_os_address_space_left(void) {
     leave();
     return left;
 }
+size_t gm_os_cgroup_limit(void) { return SIZE_MAX; }
 size_t gm_os_physical_memory(void) { return fake.memory; }
 
 enum gm_os_where gm_os_where(const void *p) { return fake_state_of(p) >= FAKE_READY ? GM_AT_ANONYMOUS : GM_AT_NOTHING; }
@@ -348,7 +351,12 @@ uint64_t gm_os_nanotime(void) {
     __atomic_fetch_add(&fake.calls[FAKE_TIME], 1, __ATOMIC_RELAXED);
     return __atomic_add_fetch(&fake.now, fake.tick, __ATOMIC_RELAXED);
 }
+
+uint64_t gm_os_coarse_time(void) { return gm_os_nanotime(); }
 void fake_advance(uint64_t ns) { __atomic_add_fetch(&fake.now, ns, __ATOMIC_RELAXED); }
+
+bool gm_os_thread_start(void (*run)(void), const char *name) { return false; }
+unsigned gm_os_threads_alive(void) { return 1; }
 
 void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns) {
     int saved = errno;

@@ -13,7 +13,7 @@ layers='
 base      base/* os/os.h gomalloc.h
 os        os/*
 records   meta sizeclass conf
-pages     pagebits pageindex arena span heap scavenge
+pages     pagebits pageindex pace arena span heap scavenge
 caches    sweep central transfer cache
 front     alloc fastpath front malloc free realloc align large small8 tiny exact init nested stats stats_format stats_sum hooks gcview endpoint
 '
@@ -31,7 +31,7 @@ declare -A may=(
     [preload]='preload/* libgomalloc/alloc.h libgomalloc/fastpath.h libgomalloc/hooks.h libgomalloc/conf.h
         libgomalloc/stats_format.h libgomalloc/gomalloc.h gc/gogc.h sched/gosched.h libgomalloc/base/* libgomalloc/os/*'
     [gc]='gc/* libgomalloc/gcview.h libgomalloc/hooks.h libgomalloc/conf.h libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
-    [sched]='sched/* libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
+    [sched]='sched/* libgomalloc/alloc.h libgomalloc/meta.h libgomalloc/conf.h libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
     [sched/attach_gc.c]='gc/world.h'
     [preload/command/remote.h]='libgomalloc/*.h'
     [preload/command/remote.c]='libgomalloc/*.h'

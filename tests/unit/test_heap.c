@@ -128,7 +128,8 @@ TEST(what_is_known_to_be_zero) {
     expect(!zero);
     gm_heap_free(s);
     expect_eq(gm_heap_scavenge(SIZE_MAX), 50 * GM_PAGE_SIZE);
-    expect_eq(fake.bytes[FAKE_RELEASED], 50 * GM_PAGE_SIZE);
+    expect(fake.bytes[FAKE_RELEASED] >= 50 * GM_PAGE_SIZE);
+    expect_at_most(fake.bytes[FAKE_RELEASED], 50 * GM_PAGE_SIZE / 16 * 17); /* with the slot states over them */
     s = large_aligned(50, 1, &zero);
     expect(zero && fake_resident((void *)s->start, gm_span_bytes(s)) == 0);
     *(char *)s->start = 1;

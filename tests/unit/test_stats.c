@@ -123,7 +123,8 @@ TEST(released_is_what_the_kernel_got_back) {
     const struct gomalloc_stats *s = now();
     expect(s->heap_released < 3 * MIB);
     size_t back = gomalloc_scavenge();
-    expect_eq(fake.bytes[FAKE_RELEASED], back);
+    expect(fake.bytes[FAKE_RELEASED] >= back);
+    expect_at_most(fake.bytes[FAKE_RELEASED], back / 16 * 17); /* with the slot states over them */
     s = now();
     expect_eq(s->heap_released, s->heap_idle);
     expect_eq(s->heap_inuse, 0);

@@ -1,0 +1,152 @@
+/* When idle pages go back to the kernel. What may go and in which order is heap.c's business, how much and
+ * how fast pace.c's; see malloc.c for the overview.
+ *
+ * A process with one thread gets no helper: programs count their threads, and unshare refuses those that
+ * have more than one. There the work is done inline, on the slow paths of malloc and free, and what time
+ * has passed since the heap fell is credited, so that a few allocations after a rest give back all that is
+ * due. Once the program has started a thread, a background thread does it, whether anybody allocates or not.
+ *
+ * It is made where the program itself has just called pthread_create, right behind that call: whatever
+ * locks the program holds there did not keep it from making a thread, and nobody waits for ours. Never
+ * inside malloc, which may have been called with the loader's or the C library's locks held. Its signals
+ * are blocked, but for those by which the C library makes all threads change their user.
+ *
+ * The C library ends a process with its last thread. Ours must not count: when it is left alone (main may
+ * have ended by pthread_exit) it ends too, and the process with it. It looks once a second, and right away
+ * when the last thread that had a cache has gone.
+ *
+ * The child of a fork has no such thread and works inline, until it starts threads itself. */
+#include "libgomalloc/scavenge.h"
+
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/base/print.h"
+#include "libgomalloc/conf.h"
+#include "libgomalloc/os/os.h"
+#include "libgomalloc/pace.h"
+
+#define SECOND_NS UINT64_C(1000000000)
+#define LOOK_NS   (SECOND_NS / 10)
+enum { LEAST_WORK = 64 * 1024, EAGER_SLACK = 1024 * 1024 };
+
+static uint32_t working;            /* atomic: somebody is in step() */
+static uint64_t next_look;          /* atomic: inline work is not looked for before; coarse time */
+static struct gm_pace pace;         /* its account; only whoever is working */
+static uint64_t worked_ns, traced_ns, released_bytes; /* likewise; the first is read anywhere */
+
+static uint32_t background;         /* atomic: the thread exists */
+static uint32_t wake_word;          /* futex */
+
+uint64_t gm_scavenge_worked(void) { return gm_load_relaxed(&worked_ns); }
+
+/* Go's line. */
+static void trace(bool forced, uint64_t now) {
+    if (!gm_conf.scavtrace || released_bytes == 0 || (!forced && now - traced_ns < SECOND_NS)) return;
+    struct gm_heap_stats s;
+    gm_heap_read_stats(&s);
+    size_t used = s.committed - s.idle, retained = s.committed - s.released;
+    gm_eprintf("scav %lu KiB work (bg), %lu KiB work (eager), %lu KiB now, %lu%% util%s\n",
+               forced ? 0ul : (unsigned long)(released_bytes >> 10), forced ? (unsigned long)(released_bytes >> 10) : 0ul,
+               (unsigned long)(s.released >> 10), (unsigned long)(used * 100 / gm_max(retained, 1)),
+               forced ? " (forced)" : "");
+    released_bytes = 0;
+    traced_ns = now;
+}
+
+/* Bytes beyond what is to be kept. */
+static size_t excess_of(const struct gm_heap_need *n) {
+    size_t keep = gm_conf.scavenge == GM_SCAVENGE_EAGER ? n->used + EAGER_SLACK : n->goal, have = n->used + n->dirty;
+    return have > keep && have - keep >= LEAST_WORK ? gm_min(have - keep, n->dirty) : 0;
+}
+
+/* A piece of work, if there is any and its time has come. Returns ns until the next look makes sense. */
+static uint64_t step(void) {
+    struct gm_heap_need need;
+    gm_heap_read_need(&need);
+    uint64_t now = gm_os_nanotime();
+    size_t excess = excess_of(&need);
+    uint64_t budget = gm_pace_budget(&pace, now, excess, need.goal);
+    if (excess == 0) return LOOK_NS;
+    size_t done;
+    if (gm_conf.scavenge == GM_SCAVENGE_EAGER) done = gm_heap_scavenge(excess);
+    else if (budget > 0) done = gm_heap_scavenge_idle(excess, now + budget);
+    else return SECOND_NS / 100;
+    uint64_t spent = gm_os_nanotime() - now;
+    gm_pace_spent(&pace, spent);
+    gm_store_relaxed(&worked_ns, worked_ns + spent);
+    released_bytes += done;
+    trace(false, now);
+    return done ? SECOND_NS / 100 : LOOK_NS;
+}
+
+static bool begin(void) {
+    uint32_t nobody = 0;
+    return gm_cas_acquire(&working, &nobody, 1); /* pairs with the release in end */
+}
+static void end(void) { gm_store_release(&working, 0); }
+
+GM_COLD void gm_scavenge_inline(void) {
+    if (gm_conf.scavenge == GM_SCAVENGE_OFF || gm_load_relaxed(&background)) return;
+    uint64_t now = gm_os_coarse_time();
+    bool eager = gm_conf.scavenge == GM_SCAVENGE_EAGER;
+    if ((!eager && now < gm_load_relaxed(&next_look)) || !begin()) return;
+    gm_store_relaxed(&next_look, now + step());
+    end();
+}
+
+size_t gm_scavenge_all(void) {
+    size_t done = gm_heap_scavenge(SIZE_MAX);
+    if (gm_conf.scavtrace && begin()) {
+        released_bytes += done;
+        trace(true, gm_os_nanotime());
+        end();
+    }
+    return done;
+}
+
+/* ---- the background thread */
+
+/* True when the process consists of this thread alone. What has just ended is given a little time to go. */
+static bool left_alone(bool soon) {
+    for (int i = 0; i < (soon ? 50 : 1); i++) {
+        if (gm_os_threads_alive() == 1) return true;
+        if (soon) gm_os_futex_wait(&wake_word, gm_load_relaxed(&wake_word), (int64_t)SECOND_NS / 500);
+    }
+    return false;
+}
+
+static void run(void) {
+    for (uint32_t seen = gm_load_relaxed(&wake_word), woken = seen;; seen = woken) {
+        uint64_t rest = SECOND_NS;
+        if (gm_load_relaxed(&gm_heap_pending) && begin()) {
+            rest = step();
+            end();
+        }
+        gm_os_futex_wait(&wake_word, woken, (int64_t)rest);
+        woken = gm_load_relaxed(&wake_word);
+        if ((woken != seen || rest == SECOND_NS) && left_alone(woken != seen)) return;
+    }
+}
+
+void gm_scavenge_threads_started(void) {
+    uint32_t none = 0;
+    if (gm_conf.scavenge == GM_SCAVENGE_OFF || gm_load_relaxed(&background)) return;
+    if (!gm_cas_acquire(&background, &none, 1)) return;
+    if (!gm_os_thread_start(run, "gomalloc")) gm_store_relaxed(&background, 0);
+}
+
+void gm_scavenge_thread_gone(void) {
+    if (!gm_load_relaxed(&background)) return;
+    gm_add_relaxed(&wake_word, 1);
+    gm_os_futex_wake(&wake_word, 1);
+}
+
+void gm_scavenge_fork_child(void) {
+    gm_store_relaxed(&background, 0);
+    gm_store_relaxed(&working, 0); /* the thread that was may be left behind; the record is at worst behind */
+}
+
+void gm_scavenge_init(void) {
+    int64_t limit = gm_conf.memlimit;
+    if (limit == GM_CONF_CGROUP) gm_heap_set_memory_limit(gm_os_cgroup_limit());
+    else if (limit >= 0) gm_heap_set_memory_limit((size_t)limit);
+}

@@ -1,0 +1,27 @@
+/* The scavenger: gives idle pages back to the kernel, at a pace. See scavenge.c. */
+#ifndef GM_SCAVENGE_H
+#define GM_SCAVENGE_H
+
+#include "libgomalloc/heap.h"
+
+/* Called on the allocator's slow paths, with no lock held and the caller's cache in order. */
+void gm_scavenge_inline(void);
+GM_INLINE void gm_scavenge_poll(void) {
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_heap_pending))) gm_scavenge_inline();
+}
+
+/* Constructor: the options are known. */
+void gm_scavenge_init(void);
+/* The program has just started a thread of its own, and is at a point where it could start another: the
+ * background thread may be made. */
+void gm_scavenge_threads_started(void);
+/* A thread of the program has ended, perhaps the last. */
+void gm_scavenge_thread_gone(void);
+/* Child of a fork: the background thread is not there. */
+void gm_scavenge_fork_child(void);
+/* Everything free goes back, now. The bytes. */
+size_t gm_scavenge_all(void);
+/* ns the scavenger has worked since the start. */
+uint64_t gm_scavenge_worked(void);
+
+#endif

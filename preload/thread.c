@@ -1,0 +1,19 @@
+/* pthread_create, for the sake of the scavenger: the process has threads now, and this is a place where
+ * one more can be made (libgomalloc/scavenge.c). */
+#define _GNU_SOURCE 1
+#include "preload/next.h"
+#include "preload/process.h"
+
+#include "libgomalloc/alloc.h"
+
+#include <pthread.h>
+
+static void *next_create;
+
+GM_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg) {
+    int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
+        (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))gm_next(&next_create, "pthread_create");
+    int r = next(thread, attr, run, arg);
+    if (r == 0 && !gm_standing_aside && gm_process_is_own()) gm_threads_started();
+    return r;
+}

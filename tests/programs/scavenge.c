@@ -1,0 +1,188 @@
+/* Idle memory goes back to the kernel: at its time, at its pace, and in the right process. Sizes are scaled
+ * down; STRESS=1 asks for the full 50 million objects. */
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "libgomalloc/gomalloc.h"
+#include "tests/check.h"
+
+enum { OBJECT = 120 };
+static size_t objects(void) { return check_stress() ? 50000000 : 1000000; }
+
+__attribute__((weak)) void gomalloc_read_stats(struct gomalloc_stats *out, size_t size);
+__attribute__((weak)) int64_t gomalloc_set_memory_limit(int64_t bytes);
+
+static void nap(double seconds) {
+    struct timespec t = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    while (nanosleep(&t, &t) != 0 && errno == EINTR) {}
+}
+
+/* Allocates and frees n objects; the resident set at the peak, KiB. */
+static long burst(size_t n) {
+    void **first = NULL;
+    for (size_t i = 0; i < n; i++) {
+        void **p = malloc(OBJECT);
+        if (!p) break;
+        p[0] = first;
+        first = p;
+    }
+    long peak = check_rss_kib();
+    while (first) {
+        void **next = first[0];
+        free(first);
+        first = next;
+    }
+    return peak;
+}
+
+/* A rest after which the heap's fall must have been worked off. */
+static void rest(void) { nap(check_stress() ? 10 : 4.5); }
+static void few_allocations(void) {
+    void *p[200];
+    for (int i = 0; i < 200; i++) p[i] = malloc(OBJECT);
+    for (int i = 0; i < 200; i++) free(p[i]);
+}
+
+TEST_LIMIT(one_thread_pays_at_its_next_allocations, 60) {
+    long before = check_rss_kib(), peak = burst(objects());
+    rest();
+    expect_eq(check_threads(), 1);
+    few_allocations();
+    expect_at_most(check_rss_kib(), before + peak / 20);
+}
+
+static void *burst_in_thread(void *n) {
+    long *peak = malloc(sizeof *peak);
+    *peak = burst((size_t)n);
+    return peak;
+}
+
+static void bursts_in_threads(int n) {
+    pthread_t t[8];
+    long before = check_rss_kib(), peak = 0;
+    for (int i = 0; i < n; i++) pthread_create(&t[i], NULL, burst_in_thread, (void *)(objects() / (size_t)n));
+    for (int i = 0; i < n; i++) {
+        void *r;
+        pthread_join(t[i], &r);
+        if (*(long *)r > peak) peak = *(long *)r;
+        free(r);
+    }
+    rest();
+    expect_at_most(check_rss_kib(), before + peak / 20);
+}
+
+TEST_LIMIT(eight_threads_need_not_allocate, 60) { bursts_in_threads(8); }
+
+TEST_LIMIT(a_child_of_a_threaded_process_does_it_itself, 60) {
+    pthread_t t;
+    pthread_create(&t, NULL, burst_in_thread, (void *)(size_t)1000);
+    void *r;
+    pthread_join(t, &r);
+    free(r);
+    int done[2];
+    char c;
+    if (!expect(pipe(done) == 0)) return;
+    pid_t child = fork();
+    if (child == 0) {
+        if (fork() != 0) _exit(0); /* a daemon's second fork */
+        long before = check_rss_kib(), peak = burst(objects());
+        rest();
+        few_allocations();
+        expect_at_most(check_rss_kib(), before + peak / 20);
+        bursts_in_threads(1);
+        _exit(0);
+    }
+    close(done[1]);
+    waitpid(child, NULL, 0);
+    while (read(done[0], &c, 1) > 0) {} /* until the grandchild is gone */
+}
+
+static void *sleeper(void *unused) {
+    nap(0.3);
+    return NULL;
+}
+
+TEST_LIMIT(the_process_ends_with_its_last_thread, 20) {
+    int64_t start = check_now_ns();
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t t;
+        pthread_create(&t, NULL, sleeper, NULL);
+        pthread_exit(NULL);
+    }
+    int status = check_wait(child, 5);
+    expect(status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    expect_at_most((check_now_ns() - start) / 1000000, 2500);
+}
+
+TEST_LIMIT(a_steady_state_is_left_alone, 60) {
+    enum { LIVE = 20000, ROUNDS = 40 };
+    static char *block[LIVE];
+    struct check_rng rng = check_rng(1);
+    struct gomalloc_stats s;
+    if (!gomalloc_read_stats) skip("no library");
+    struct rusage a, b;
+    for (int round = 0; round < ROUNDS; round++) {
+        if (round == 4) getrusage(RUSAGE_SELF, &a); /* warm */
+        for (int i = 0; i < LIVE; i++) {
+            free(block[i]);
+            size_t n = check_random_size(&rng, 20000);
+            block[i] = malloc(n);
+            memset(block[i], 1, n);
+        }
+        nap(0.05);
+    }
+    getrusage(RUSAGE_SELF, &b);
+    gomalloc_read_stats(&s, sizeof s);
+    expect_at_most(s.scavenge_ns / 1000, 60 * 1000); /* a hundredth of some seconds, and one fall at most */
+    diag("faults after the start: %ld, scavenger %ld us", b.ru_minflt - a.ru_minflt, (long)(s.scavenge_ns / 1000));
+    for (int i = 0; i < LIVE; i++) free(block[i]);
+}
+
+/* Half of the small objects go, in stripes, and leave holes; a large block then takes the place of one that
+ * was given back. The heap does not grow by that, so only the limit makes it give up the holes. */
+static long with_holes_and_a_large_block(int64_t limit) {
+    enum { LIVE = 96 * 1024, LARGE = 60 << 20 };
+    static char *live[LIVE];
+    gomalloc_set_memory_limit(limit);
+    for (int i = 0; i < LIVE; i++) live[i] = memset(malloc(1000), 1, 1000);
+    free(memset(malloc(LARGE), 1, LARGE));
+    malloc_trim(0);
+    for (int i = 0; i < LIVE; i++) {
+        if (!((uintptr_t)live[i] >> 16 & 1)) continue;
+        free(live[i]);
+        live[i] = NULL;
+    }
+    char *large = memset(malloc(LARGE), 1, LARGE);
+    long rss = check_rss_kib();
+    free(large);
+    for (int i = 0; i < LIVE; i++) free(live[i]);
+    return rss;
+}
+
+TEST_LIMIT(a_limit_is_kept, 60) {
+    enum { LIMIT = 128 << 20 };
+    if (!gomalloc_set_memory_limit) skip("no library");
+    expect_at_most(with_holes_and_a_large_block(LIMIT), LIMIT / 1024);
+}
+
+TEST_LIMIT(without_a_limit_holes_are_kept_for_a_while, 60) {
+    enum { LIMIT = 128 << 20 };
+    if (!gomalloc_set_memory_limit) skip("no library");
+    expect(with_holes_and_a_large_block(INT64_MAX) > LIMIT / 1024);
+}
+
+TEST_LIMIT(trim_gives_everything_back, 20) {
+    struct gomalloc_stats s;
+    burst(objects() / 10);
+    malloc_trim(0);
+    if (!gomalloc_read_stats) skip("no library");
+    gomalloc_read_stats(&s, sizeof s);
+    expect_eq(s.heap_idle, s.heap_released);
+}
+
+TEST_MAIN()
