@@ -32,6 +32,7 @@
 
 #include "libgomalloc/front.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/scavenge.h"
 
 struct gm_endpoint gm_endpoint = {
     .magic = GM_ENDPOINT_MAGIC,
@@ -92,7 +93,8 @@ void gm_endpoint_start(char *const *envp) {
         memset(gm_endpoint.magic, 0, sizeof gm_endpoint.magic);
         return;
     }
-    gm_endpoint.heap = gm_heap_root;
+    gm_endpoint.heap = gm_heap_roots;
+    gm_endpoint.scavenge_ns = gm_scavenge_root;
     gm_endpoint.meta_mapped = gm_meta_root;
     gm_endpoint.exact_live = gm_exact_root;
     gm_endpoint.layout = gm_endpoint_layout();

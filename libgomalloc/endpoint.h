@@ -12,6 +12,7 @@
 #include "libgomalloc/gomalloc.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
+#include "libgomalloc/pace.h"
 #include "libgomalloc/transfer.h"
 
 #define GM_ENDPOINT_MAGIC "gm-endp" /* 8 bytes with its end */
@@ -36,7 +37,8 @@ struct gm_endpoint {
     const struct gm_cache_roots *caches;
     const struct gm_central_roots *central;
     const struct gm_transfer_roots *transfer;
-    const struct gm_heap_stats *heap;
+    struct gm_heap_roots heap;
+    const uint64_t *scavenge_ns;
     const size_t *meta_mapped;
     const struct gm_fix *const *span_records; /* GM_SPAN_FIXES of them */
     const struct gm_conf *conf;
@@ -57,7 +59,7 @@ void gm_endpoint_start(char *const *envp);
 GM_INLINE uint64_t gm_endpoint_layout(void) {
     const uint64_t sizes[] = { sizeof(struct gm_endpoint), sizeof(struct gm_cache), sizeof(struct gm_cache_more), sizeof(struct gm_span),
                                sizeof(struct gm_arena), sizeof(struct gm_space), sizeof(struct gm_heap_stats), sizeof(struct gm_fix),
-                               sizeof(struct gomalloc_stats), sizeof(struct gm_conf), offsetof(struct gm_cache, capacity),
+                               sizeof(struct gomalloc_stats), sizeof(struct gm_pace), sizeof(struct gm_conf), offsetof(struct gm_cache, capacity),
                                offsetof(struct gm_cache, link), offsetof(struct gm_arena, index), offsetof(struct gm_span, home),
                                offsetof(struct gm_pageindex, zero_pages), GM_CLASSES };
     uint64_t h = 14695981039346656037u; /* FNV-1a, over words */

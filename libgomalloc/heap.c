@@ -22,13 +22,13 @@ enum { GROW_STEP = 64 * 1024, GROW_MIN = 1024 * 1024, GROW_MAX = 32 * 1024 * 102
 
 static struct gm_lock heap_lock = GM_LOCK_INIT(GM_RANK_HEAP);
 static struct gm_heap_stats stats; /* guarded by heap_lock */
-const struct gm_heap_stats *const gm_heap_root = &stats;
 
 /* For the scavenger; all guarded by the heap lock but for `gm_heap_pending`, which is atomic. */
 static struct gm_pace pace;        /* the need of the last seconds */
 static size_t used_pages;          /* in spans */
 static bool lazily_released;       /* madvise:free was used: the zero bit means "given back", not "zero" */
 static size_t memory_limit = SIZE_MAX;
+const struct gm_heap_roots gm_heap_roots = { &stats, &pace, &memory_limit };
 bool gm_heap_pending;
 
 void gm_heap_lock(void) { gm_lock(&heap_lock); }

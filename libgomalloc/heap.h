@@ -5,6 +5,8 @@
 
 #include "libgomalloc/span.h"
 
+struct gm_pace;
+
 /* A span of class cls; its pages and home bits follow from the class. `anywhere`: in the primary arena
  * or, if that is exhausted, in any other. NULL: out of memory. */
 struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere);
@@ -62,8 +64,13 @@ struct gm_heap_stats {
     uint64_t large_live_requested; /* asked for in them */
 };
 void gm_heap_read_stats(struct gm_heap_stats *out);
-/* The part of it that is kept, not summed up: for a reader in another process (endpoint.h). */
-extern GM_HIDDEN const struct gm_heap_stats *const gm_heap_root;
+/* The part of it that is kept, not summed up, and what the goal is made of: for a reader in another process (endpoint.h). */
+struct gm_heap_roots {
+    const struct gm_heap_stats *stats;
+    const struct gm_pace *pace;
+    const size_t *memory_limit;
+};
+extern GM_HIDDEN const struct gm_heap_roots gm_heap_roots;
 
 bool gm_heap_init(void);
 void gm_heap_lock(void);   /* for fork and walkers */

@@ -36,6 +36,7 @@ static uint64_t worked_ns, traced_ns, released_bytes; /* likewise; the first is 
 static uint32_t background;         /* atomic: the thread exists */
 static uint32_t wake_word;          /* futex */
 
+const uint64_t *const gm_scavenge_root = &worked_ns;
 uint64_t gm_scavenge_worked(void) { return gm_load_relaxed(&worked_ns); }
 
 /* Go's line. */

@@ -23,5 +23,6 @@ void gm_scavenge_fork_child(void);
 size_t gm_scavenge_all(void);
 /* ns the scavenger has worked since the start. */
 uint64_t gm_scavenge_worked(void);
+extern GM_HIDDEN const uint64_t *const gm_scavenge_root; /* where that figure lies (endpoint.h) */
 
 #endif

@@ -35,6 +35,8 @@ static void gather(struct gm_stats_parts *p) {
     p->span_records = gm_span_record_bytes();
     p->cache_records = gm_cache_record_bytes();
     p->meta_mapped = gm_meta_mapped();
+    p->scavenge_ns = gm_scavenge_worked();
+    p->memory_limit = gm_heap_memory_limit();
     p->exact = gm_conf.stats == GM_STATS_EXACT;
     p->exact_live = p->exact ? gm_exact_live_requested() : 0;
 }
@@ -46,8 +48,6 @@ static void read_stats(struct gomalloc_stats *s) {
     gm_init_once();
     gather(&parts);
     gm_stats_sum(&parts, s);
-    s->scavenge_ns = gm_scavenge_worked();
-    s->memory_limit = gm_heap_memory_limit() == SIZE_MAX ? 0 : gm_heap_memory_limit();
 }
 
 GM_EXPORT void gomalloc_read_stats(struct gomalloc_stats *out, size_t size) {

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "libgomalloc/os/os.h"
 #include "libgomalloc/span.h"
 #include "libgomalloc/stats_sum.h"
 
@@ -217,7 +218,11 @@ static bool next_arena(const struct remote *r, struct gm_arena *a, bool *first) 
 static bool read_heap(const struct remote *r, struct gm_stats_parts *p) {
     struct gm_arena a;
     bool first = true;
-    if (!READ(r, r->endpoint.heap, p->heap)) return false;
+    struct gm_pace pace;
+    if (!READ(r, r->endpoint.heap.stats, p->heap) || !READ(r, r->endpoint.heap.pace, pace) ||
+        !READ(r, r->endpoint.heap.memory_limit, p->memory_limit) || !READ(r, r->endpoint.scavenge_ns, p->scavenge_ns))
+        return false;
+    p->heap.goal = gm_pace_goal(&pace, gm_os_coarse_time());
     for (unsigned n = 0; n < MAX_ARENAS && next_arena(r, &a, &first); n++) {
         p->heap.committed += a.committed;
         p->heap.idle += a.index.free_pages << GM_PAGE_SHIFT;
