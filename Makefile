@@ -208,8 +208,9 @@ install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man3 \
 	    $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 755 $B/libgomalloc.so $(DESTDIR)$(PREFIX)/lib/
-	install -d $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $B/gomalloc $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 preload/command/gomalloc.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 $B/libgomalloc.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 libgomalloc/gomalloc.h sched/gosched.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $B/gomalloc.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/

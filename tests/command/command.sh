@@ -91,6 +91,12 @@ stat_refuses() {
     kill $pid
     status_is 1 run stat 4194000 && says 'no such process' && status_is 2 run stat x && says 'not a process id'
 }
+installs() {
+    need man
+    without make -s install DESTDIR="$SCRATCH/root" PREFIX=/usr >"$SCRATCH/out" 2>&1 || { cat "$SCRATCH/out"; return 1; }
+    "$SCRATCH/root/usr/bin/gomalloc" run -- grep -q "$SCRATCH/root/usr/bin/../lib/libgomalloc.so\|$SCRATCH/root/usr/lib/libgomalloc.so" /proc/self/maps &&
+        [[ -z $(man --warnings -E UTF-8 -l "$SCRATCH/root/usr/share/man/man1/gomalloc.1" 2>&1 >/dev/null) ]]
+}
 doctor_sees() {
     run doctor -- git >"$SCRATCH/out" || { cat "$SCRATCH/out"; return 1; }
     grep -q "take this library's" "$SCRATCH/out"
@@ -131,7 +137,7 @@ P
 }
 
 for name in passes_status passes_signals dies_as_the_program preloads sets_options exit_statistics no_such_program a_directory static_program \
-    stat_of_a_live_process stat_agrees_with_the_library stat_refuses doctor_sees compares report_in_a_browser; do
+    stat_of_a_live_process stat_agrees_with_the_library stat_refuses installs doctor_sees compares report_in_a_browser; do
     check $name $name
 done
 plan
