@@ -49,16 +49,18 @@ static void start(int i) {
     running[i] = false;
 }
 
+static void prepare(int i) {
+    getcontext(&actor[i]);
+    actor[i].uc_stack.ss_sp = stacks[i];
+    actor[i].uc_stack.ss_size = sizeof stacks[i];
+    actor[i].uc_link = &back;
+    makecontext(&actor[i], (void (*)(void))start, 1, i);
+    running[i] = true;
+}
+
 static void run_once(void) {
     depth = 0;
-    for (int i = 0; i < ACTORS; i++) {
-        getcontext(&actor[i]);
-        actor[i].uc_stack.ss_sp = stacks[i];
-        actor[i].uc_stack.ss_size = sizeof stacks[i];
-        actor[i].uc_link = &back;
-        makecontext(&actor[i], (void (*)(void))start, 1, i);
-        running[i] = true;
-    }
+    for (int i = 0; i < ACTORS; i++) prepare(i);
     while (running[0] || running[1]) {
         int who = running[0] ? 0 : 1;
         if (running[0] && running[1]) {
