@@ -32,6 +32,7 @@
 static struct {
     void (*free)(void *p);
     size_t (*usable_size)(void *p);
+    int (*option)(int name, int value);
 } c_library;
 
 static bool may_be_c_library(const void *p) {
@@ -65,6 +66,19 @@ void gm_foreign_init(void) {
     c_library.free = (void (*)(void *))free_it;
     c_library.usable_size = (size_t (*)(void *))usable;
 
+    c_library.option = (int (*)(int, int))dlvsym(RTLD_NEXT, "mallopt", GM_GLIBC_FIRST);
+
     static const struct gm_foreign hooks = {foreign_free, foreign_realloc, foreign_usable_size};
     gm_set_foreign(&hooks);
+}
+
+/* The C library makes its allocator ready on first use, and takes it for granted that this happens before there
+ * are threads; under us nobody has called it by then. Two threads that came first together would both be
+ * counted as the main arena's one user, and the second to end would stop the process ("attached_threads > 0").
+ * An option that does not exist has no other effect. */
+void gm_foreign_before_threads(void) {
+    static bool done;
+    if (done || c_library.option == NULL) return;
+    done = true;
+    c_library.option(0, 0);
 }

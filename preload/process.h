@@ -20,5 +20,7 @@ bool gm_sanitizer_in_charge(void);
 
 /* Finds the C library's own allocator and tells the allocator about it. */
 void gm_foreign_init(void);
+/* Before the first thread is made; cheap when repeated. */
+void gm_foreign_before_threads(void);
 
 #endif
