@@ -33,6 +33,9 @@ void gc_mark_object(uintptr_t p);
 enum { GC_MARK_WORKERS_MAX = 64 };
 void gc_mark_drain(unsigned workers, void (*run)(void (*fn)(void *arg, unsigned worker), void *arg, unsigned workers));
 
+/* Forgets what is grey: a snapshot child has it now. */
+void gc_mark_forget_grey(void);
+
 /* Whether the object that holds p is marked. False for what is no object. */
 bool gc_mark_is_marked(uintptr_t p);
 /* The object that holds an address: its start, or NULL. */

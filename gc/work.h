@@ -16,8 +16,10 @@ struct gc_buffer {
     uintptr_t entry[GC_WORK_ENTRIES];
 };
 
-/* Forgets everything; n workers come. Not while any runs. */
-void gc_work_begin(unsigned workers);
+/* Forgets everything that is published. Not while any worker runs, as the next. */
+void gc_work_begin(void);
+/* How many workers come. */
+void gc_work_set_workers(unsigned workers);
 /* An empty buffer; NULL: no memory. */
 struct gc_buffer *gc_work_empty(void);
 void gc_work_release(struct gc_buffer *b);

@@ -33,6 +33,12 @@ void gm_gc_clear_marks(void);
 /* Bytes of the bitmap in use. */
 size_t gm_gc_marks_bytes(void);
 
+/* Keeps threads from coming and going: the collector holds the world with it. */
+void gm_gc_lock_caches(void);
+void gm_gc_unlock_caches(void);
+/* Bytes that are out of the spans now: live objects, and slots in caches and batches. */
+int64_t gm_gc_heap_out(void);
+
 /* Turns the birth colour over. Every other thread is held. */
 void gm_gc_flip(void);
 /* Addresses the allocator itself holds on to: tiny blocks that are open, frees that were put off. World held. */
@@ -71,6 +77,8 @@ void gm_gc_unpin_arenas(void);
 /* Slots of one page whose states the caller has set from white to 0 go home, in ascending order; cls is the
  * state byte's class. Takes allocator locks. */
 void gm_gc_give(unsigned cls, void **slots, unsigned n);
+/* The same for slots whose state byte says GM_CLASS_8. */
+void gm_gc_give_odd(void **slots, unsigned n);
 /* A large object whose state the caller has set to 0. */
 void gm_gc_give_large(struct gm_span *s);
 /* Turns unmarked white slots of the class-8 span at `page` to 0 and marked ones black. Stores the former in

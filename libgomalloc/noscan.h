@@ -14,6 +14,9 @@ void *gm_alloc_noscan(size_t n, bool zeroed);
 /* `n` zeroed bytes, scanned (or not) and alive until gm_free. */
 void *gm_alloc_uncollectable(size_t n, bool noscan);
 
+/* realloc for an object of these kinds: it stays what it is. NULL and ENOMEM: p is as it was. */
+void *gm_odd_realloc(struct gm_span *s, void *p, size_t usable, size_t n);
+
 /* For the allocator: a slot of such a span, state 0 by now, goes home. */
 void gm_odd_give(struct gm_span *s, void *slot);
 void gm_odd_fork_lock(void);
