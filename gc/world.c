@@ -56,7 +56,7 @@
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/rawcall.h"
-#include "libgomalloc/stop_signal.h"
+#include "libgomalloc/os/stop_signal.h"
 
 enum { SLOTS = 1 << 15, LIBRARY_THREADS = 64 };
 #define RUNNING_NS     UINT64_C(5000000000)

@@ -1,6 +1,6 @@
 /* The one signal that is the collector's: everybody who keeps the program from blocking or taking it looks here. */
-#ifndef GM_STOP_SIGNAL_H
-#define GM_STOP_SIGNAL_H
+#ifndef GM_OS_STOP_SIGNAL_H
+#define GM_OS_STOP_SIGNAL_H
 
 #include "libgomalloc/base/atomic.h"
 
