@@ -480,7 +480,7 @@ void gm_cache_verify(struct gm_cache *c) {
             uintptr_t slot = (uintptr_t)first_of(c, cls)[i];
             const struct gm_span *s = gm_span_of(&gm_space.primary, slot);
             GM_CHECK(s && s->cls == cls && gm_span_slot(s, gm_span_index(s, slot)) == slot);
-            GM_CHECK(gm_space.state_bias[slot >> GM_STATE_SHIFT] == 0);
+            GM_CHECK(gm_load_relaxed(&gm_space.state_bias[slot >> GM_STATE_SHIFT]) == 0);
             GM_CHECK(!(gm_load_relaxed(&s->home[gm_span_index(s, slot) / 64]) >> (gm_span_index(s, slot) & 63) & 1));
         }
     }

@@ -117,7 +117,7 @@ unsigned gm_central_refill(unsigned cls, struct gm_span **current, void **out, u
         if (s) s->place = GM_PLACE_CURRENT;
         gm_unlock(&c->lock);
         if (!s && gm_hooks_before_growth()) s = pick_unlocked(c);
-        if (!s && (s = new_span(cls, false, 0)) != NULL) s->place = GM_PLACE_CURRENT;
+        if (!s && (s = new_span(cls, false, 0)) != NULL) gm_store_relaxed(&s->place, GM_PLACE_CURRENT); /* a sweep may look */
         *current = s;
         n = s ? gm_span_take(s, out, want) : 0;
     }

@@ -153,7 +153,7 @@ unsigned gm_gc_sweep_small8(struct gm_arena *a, size_t page, uint8_t white, void
     gm_central_lock_class(GM_CLASS_8);
     uint64_t e = gm_load_acquire(&a->pages[page]);
     struct gm_span *s = gm_entry_class(e) == GM_CLASS_8 ? gm_entry_span(e) : NULL;
-    if (s && s->place != GM_PLACE_HEAP) {
+    if (s && gm_load_relaxed(&s->place) != GM_PLACE_HEAP) {
         uint8_t *side = s->side;
         for (unsigned i = 0; i < s->nslots; i++) {
             uint8_t state = gm_load_relaxed(&side[i]);
