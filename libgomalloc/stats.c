@@ -17,6 +17,7 @@
 #include "libgomalloc/front.h"
 #include "libgomalloc/gomalloc.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/stats_format.h"
@@ -76,6 +77,14 @@ static void read_stats(struct gomalloc_stats *s) {
     s->heap_released = h.released;
     s->heap_sys = h.committed;
     s->heap_inuse = h.committed - h.idle;
+    const struct gm_gc_numbers *gc = &gm_hooks.numbers;
+    s->next_gc = gm_load_relaxed(&gc->next_gc);
+    s->last_gc_ns = gm_load_relaxed(&gc->last_gc_ns);
+    s->pause_total_ns = gm_load_relaxed(&gc->pause_total_ns);
+    s->pause_max_ns = gm_load_relaxed(&gc->pause_max_ns);
+    s->num_gc = gm_load_relaxed(&gc->num_gc);
+    s->num_forced_gc = gm_load_relaxed(&gc->num_forced_gc);
+    s->gc_sys = gm_load_relaxed(&gc->gc_sys);
     s->mspan_sys = gm_span_record_bytes();
     s->mcache_sys = gm_cache_record_bytes();
     size_t records = s->mspan_sys + s->mcache_sys, mapped = gm_meta_mapped();
