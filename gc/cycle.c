@@ -376,10 +376,15 @@ void gc_init(void) {
     use_fork = gm_conf.barrier != GM_BARRIER_STOP;
     gc_pacer_init(&pacer, gm_conf.gcpercent, gm_conf.memlimit > 0 ? gm_conf.memlimit : INT64_MAX);
     if (!gm_gc_start(use_fork)) return;
+    gc_trace_init();
+    gc_world_start();
     on = true;
     gm_hooks.heap_out = gm_gc_heap_out();
     gm_hooks.poll = poll;
     gm_hooks.before_growth = before_growth;
+    gm_hooks.fork_prepare = gc_fork_prepare;
+    gm_hooks.fork_parent = gc_fork_parent;
+    gm_hooks.fork_child = gc_fork_child;
     gc_roots_exclude((uintptr_t)gm_space.primary.base, (uintptr_t)gm_space.primary.base + gm_space.primary.size);
     if (gm_conf.free == GM_FREE_IGNORE) gm_hooks_ignore_free();
     gm_store_relaxed(&gm_hooks.on, true);
