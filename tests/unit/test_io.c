@@ -319,7 +319,7 @@ static void noop(void *arg) { __atomic_fetch_add(&noops, 1, __ATOMIC_ACQ_REL); }
 TEST_LIMIT(the_bell_is_heard_by_the_one_it_was_rung_for, 60) {
     int p[2];
     struct job j;
-    uint32_t rounds = check_stress() ? 1000000 : 30000, started = 0;
+    uint32_t rounds = check_stress() ? 1000000 : 3000, started = 0;
     go_maxprocs(2);
     expect_eq(pipe(p), 0);
     start_read(&j, p[0]); /* so that the poller is wanted */
