@@ -25,7 +25,8 @@ CORE := $(filter-out libgomalloc/mk%,$(wildcard libgomalloc/*.c)) $(wildcard lib
         $(wildcard gc/*.c) $(wildcard sched/*.c)
 OS := $(wildcard libgomalloc/os/*.c)
 PRELOAD := $(wildcard preload/*.c) $(wildcard preload/*.cpp)
-core_objects := $(CORE:%.c=$B/obj/%.o)
+SWITCH := $(wildcard sched/*.S)
+core_objects := $(CORE:%.c=$B/obj/%.o) $(SWITCH:%.S=$B/obj/%.o)
 os_objects := $(OS:%.c=$B/obj/%.o)
 preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
 # In the order of the link line, which is the order in memory: large tables that few processes touch come
@@ -48,6 +49,10 @@ $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 $B/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+$B/obj/%.o: %.S Makefile
+	@mkdir -p $(@D)
+	$(CC) -g -fPIC -MMD -MP -c -o $@ $<
 
 $B/obj/%.o: %.cpp Makefile
 	@mkdir -p $(@D)
@@ -207,7 +212,7 @@ install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
 	install -m 755 $B/gomalloc $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 preload/command/gomalloc.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 $B/libgomalloc.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 libgomalloc/gomalloc.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 libgomalloc/gomalloc.h sched/gosched.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $B/gomalloc.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
 	install -m 644 $B/gomalloc.3 $(DESTDIR)$(PREFIX)/share/man/man3/
 	install -m 644 $B/gomalloc.7 $(DESTDIR)$(PREFIX)/share/man/man7/

@@ -178,10 +178,12 @@ TEST(go_words_are_silent) {
     const char *const *well_formed =
         ENVIRONMENT("GOGC=50", "GOMAXPROCS=2", "GODEBUG=gctrace=1,schedtrace=1000,scheddetail=1");
     expect_str(read_environment(well_formed), "");
-    expect(is_default());
+    expect_eq(gm_conf.maxprocs, 2);
+    expect_eq(gm_conf.schedtrace, 1000);
+    expect_eq(gm_conf.scheddetail, 1);
+    gm_conf = defaults;
     expect_str(read_environment(ENVIRONMENT("GOGC=off", "GODEBUG=gctrace=0,scavtrace=0")), "");
     expect(is_default());
-    struct gm_conf defaults = gm_conf;
     expect_str(read_environment(ENVIRONMENT("GOMEMLIMIT=1GiB", "GODEBUG=scavtrace=1")), "");
     expect_eq(gm_conf.memlimit, 1 << 30);
     expect_eq(gm_conf.scavtrace, 1);

@@ -1,0 +1,193 @@
+/* The poller on epoll, edge-triggered. See netpoll.c.
+ *
+ * One epoll set per process, made on first use, its descriptor and that of the eventfd which interrupts it moved up out of
+ * the way of programs that count on small numbers, and closed by exec. A descriptor goes in once, for both ways, and stays until
+ * the kernel drops it at close.
+ *
+ * Programs close descriptors that are not theirs (daemons close all), and the number may come to name another file, another
+ * epoll set even. So every event carries a mark of ours; a set that answers EBADF or EINVAL, or with somebody else's
+ * event, is not ours any more: it is left alone, a new one is made and everybody who waits is put into that. `epoch` counts
+ * the sets, and each record knows in which it is. The child of a fork starts the same way, with no waiters. */
+#include "sched/netpoll.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "libgomalloc/os/os.h"
+#include "sched/gosched.h"
+#include "sched/proc.h"
+
+enum { HIGH_FD = 900, EVENTS = 128, CHECK_NS = 10000000 };
+static const uint64_t mark = UINT64_C(0x676f7363) << 32; /* of our events; below it the descriptor, or INTERRUPT */
+#define INTERRUPT UINT32_MAX
+
+static struct gs_lock making;          /* rank poll; no record's lock is held with it */
+static int set = -1, bell = -1;        /* atomic */
+static uint32_t epoch = 1;             /* of `set`; atomic */
+static uint32_t rung;                  /* the bell was rung and not yet heard; atomic */
+static int64_t checked;                /* when gs_poll_check last ran; atomic */
+
+static int high(int fd) {
+    int up = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
+    if (up < 0) return fd;
+    close(fd);
+    return up;
+}
+
+/* By its number: the descriptor may be closed by the program at the same time, which ThreadSanitizer's epoll_ctl takes for a
+ * race of ours. */
+static int add(int s, int op, int fd, uint32_t events, uint64_t data) {
+    struct epoll_event e = { .events = events, .data.u64 = mark | data };
+    return syscall(SYS_epoll_ctl, s, op, fd, &e) == 0 ? 0 : -errno;
+}
+
+/* The current set; makes one if there is none. -errno. */
+static int current(void) {
+    int s = gm_load_acquire(&set);
+    if (s >= 0) return s;
+    gs_lock_acquire(&making, GS_RANK_POLL);
+    s = set;
+    if (s < 0) {
+        s = high(epoll_create1(EPOLL_CLOEXEC));
+        int b = s < 0 ? -1 : high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), error = errno;
+        if (b < 0 || (error = -add(s, EPOLL_CTL_ADD, b, EPOLLIN, INTERRUPT)) != 0) {
+            if (s >= 0) close(s);
+            if (b >= 0) close(b);
+            s = -error;
+        } else {
+            gm_store_relaxed(&rung, 0);
+            gm_store_relaxed(&bell, b);
+            gm_store_release(&set, s); /* pairs with the acquire above: the bell is there too */
+        }
+    }
+    gs_lock_release(&making);
+    return s;
+}
+
+int gs_epoll_add(struct gs_poll *d, bool verify) {
+    uint32_t now = gm_load_acquire(&epoch);
+    if (!verify && GM_LIKELY(gm_load_relaxed(&d->epoch) == now)) return 0;
+    int s = current(), first = gm_load_relaxed(&d->epoch) == now ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (s < 0) return s;
+    enum { BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
+    int error = add(s, first, d->fd, BOTH, (uint32_t)d->fd);
+    if (error == -ENOENT) error = add(s, EPOLL_CTL_ADD, d->fd, BOTH, (uint32_t)d->fd);
+    else if (error == -EEXIST) error = add(s, EPOLL_CTL_MOD, d->fd, BOTH, (uint32_t)d->fd);
+    gm_store_relaxed(&d->epoch, error ? 0 : now);
+    return error;
+}
+
+/* ---- when the set is not ours any more */
+
+static void put_back(struct gs_poll *d, void *arg) {
+    gs_lock_acquire(&d->lock, GS_RANK_POLL);
+    bool anybody = !gs_waitq_empty(&d->waiters[0]) || !gs_waitq_empty(&d->waiters[1]);
+    gs_lock_release(&d->lock);
+    struct gs_g **list = arg;
+    if (anybody && gs_epoll_add(d, false) != 0) gs_poll_event(d, true, true, list);
+}
+
+static void lost(int s, struct gs_g **list) {
+    gs_lock_acquire(&making, GS_RANK_POLL);
+    bool mine = set == s;
+    if (mine) {
+        gm_store_release(&epoch, epoch + 1);
+        gm_store_release(&set, -1);
+    }
+    gs_lock_release(&making);
+    if (mine) gs_poll_each(put_back, list);
+}
+
+/* ---- waiting */
+
+static int wait_events(int s, struct epoll_event *events, int64_t ns) {
+#ifdef SYS_epoll_pwait2
+    static bool missing;
+    if (!gm_load_relaxed(&missing)) {
+        struct timespec t = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+        int n = (int)syscall(SYS_epoll_pwait2, s, events, EVENTS, ns < 0 ? NULL : &t, NULL, 0);
+        if (n >= 0 || errno != ENOSYS) return n < 0 ? -errno : n;
+        gm_store_relaxed(&missing, true);
+    }
+#endif
+    int64_t ms = ns < 0 ? -1 : ns / 1000000 + (ns % 1000000 != 0);
+    int n = epoll_wait(s, events, EVENTS, ms > INT32_MAX ? INT32_MAX : (int)ms);
+    return n < 0 ? -errno : n;
+}
+
+/* True: the bell was rung. Only who waits (`hear`) silences it, else a mere look could swallow what is meant for the one
+ * that is about to wait. */
+static bool deliver(const struct epoll_event *events, int n, int s, bool hear, struct gs_g **list) {
+    bool interrupted = false;
+    for (int i = 0; i < n; i++) {
+        uint64_t data = events[i].data.u64;
+        uint32_t what = events[i].events;
+        if (data >> 32 != mark >> 32) {
+            lost(s, list);
+        } else if ((uint32_t)data == INTERRUPT) {
+            if (!hear) continue;
+            uint64_t count;
+            ssize_t r = read(gm_load_relaxed(&bell), &count, sizeof count);
+            (void)r;
+            gm_store_seq_cst(&rung, 0); /* before the caller looks for work again: a later ring rings */
+            interrupted = true;
+        } else {
+            struct gs_poll *d = gs_poll_of((int)data);
+            if (d) gs_poll_event(d, what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR), what & (EPOLLOUT | EPOLLHUP | EPOLLERR), list);
+        }
+    }
+    return interrupted;
+}
+
+static void check(int64_t now, struct gs_g **list) {
+    int64_t last = gm_load_relaxed(&checked);
+    if (!gs_poll_has_young() || now - last < CHECK_NS) return;
+    if (!__atomic_compare_exchange_n(&checked, &last, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return;
+    gs_poll_check(list);
+}
+
+struct gs_g *gs_epoll_wait(int64_t wait_ns) {
+    struct gs_g *list = NULL;
+    struct epoll_event events[EVENTS];
+    int saved = errno;
+    int64_t until = wait_ns <= 0 ? 0 : gs_deadline_in(wait_ns);
+    for (;;) {
+        int64_t now = (int64_t)gm_os_nanotime(), left = wait_ns < 0 ? -1 : wait_ns == 0 || until <= now ? 0 : until - now;
+        check(now, &list);
+        if (list) left = 0;
+        if (gs_poll_has_young() && (left < 0 || left > CHECK_NS)) left = CHECK_NS;
+        int s = current();
+        if (s < 0) break;
+        int n = wait_events(s, events, left);
+        if (n == -EBADF || n == -EINVAL) lost(s, &list);
+        bool interrupted = n > 0 && deliver(events, n, s, wait_ns != 0, &list);
+        if (list || interrupted || wait_ns == 0 || n == -EINTR || (wait_ns > 0 && (int64_t)gm_os_nanotime() >= until)) break;
+    }
+    errno = saved;
+    return list;
+}
+
+void gs_epoll_interrupt(void) {
+    int saved = errno;
+    uint64_t one = 1;
+    if (__atomic_exchange_n(&rung, 1, __ATOMIC_SEQ_CST) == 0 && current() >= 0) {
+        ssize_t r = write(gm_load_relaxed(&bell), &one, sizeof one);
+        (void)r;
+    }
+    errno = saved;
+}
+
+void gs_epoll_fork_child(void) {
+    if (set >= 0) close(set);
+    if (bell >= 0) close(bell);
+    set = bell = -1;
+    making.word = 0;
+    epoch++;
+    rung = 0;
+}

@@ -1,0 +1,134 @@
+/* Records of goroutines: made, kept with their stacks when dead, numbered, counted and walked. See proc.c for the overview.
+ *
+ * A record is never given back, so that whoever holds a stale pointer reads a record, and the list of all only grows. Dead ones
+ * wait in the list of the P they died on, 64 at most, the others in a common one. */
+#include <errno.h>
+#include <string.h>
+
+#include "libgomalloc/meta.h"
+#include "sched/gosched.h"
+#include "sched/sanitize.h"
+#include "sched/stack.h"
+#include "sched/state.h"
+#include "sched/switch.h"
+
+/* Numbers a P takes at a time; dead goroutines a P keeps. */
+enum { IDS = 16, FREE_MAX = 64 };
+
+static struct gm_fix records = GM_FIX_INIT(sizeof(struct gs_g), GM_CACHE_LINE);
+
+struct gs_g *gs_new_record(void) {
+    struct gs_g *g = gm_fix_get(&records);
+    if (!g) return NULL;
+    memset(g, 0, sizeof *g);
+    g->all_next = gm_load_relaxed(&gs_sched.all_g);
+    /* release: pairs with the acquire in gs_walk; the record is zeroed before it can be found. */
+    while (!gm_cas_release(&gs_sched.all_g, &g->all_next, g)) {}
+    return g;
+}
+
+static struct gs_g *dead_one(struct gs_p *p) {
+    struct gs_g *g = p ? p->free : NULL;
+    if (g) {
+        p->free = g->link;
+        p->free_count--;
+        return g;
+    }
+    if (gm_load_relaxed(&gs_sched.free) == NULL) return NULL;
+    gs_sched_lock();
+    g = gs_sched.free;
+    if (g) gm_store_relaxed(&gs_sched.free, g->link);
+    /* Some for later, so that the lock is taken once for many. */
+    for (struct gs_g *more; g && p && p->free_count < FREE_MAX / 2 && (more = gs_sched.free) && more->stack_low; p->free_count++) {
+        gm_store_relaxed(&gs_sched.free, more->link);
+        more->link = p->free;
+        p->free = more;
+    }
+    gs_sched_unlock();
+    return g;
+}
+
+static uint64_t new_id(struct gs_p *p) {
+    if (!p) return gm_add_relaxed(&gs_sched.id_next, 1) + 1;
+    if (p->id_next == p->id_end) {
+        p->id_next = gm_add_relaxed(&gs_sched.id_next, IDS) + 1;
+        p->id_end = p->id_next + IDS;
+    }
+    return p->id_next++;
+}
+
+static void put_back(struct gs_g *g) {
+    gs_sched_lock();
+    g->link = gs_sched.free;
+    gm_store_relaxed(&gs_sched.free, g);
+    gs_sched_unlock();
+}
+
+struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), void *arg) {
+    struct gs_g *g = dead_one(p);
+    if (!g) {
+        g = gs_new_record();
+        if (!g) return NULL;
+        g->state = GS_G_DEAD;
+    }
+    bool own = stack_bytes != GS_STACK_DEFAULT;
+    if (own && g->stack_low) gs_stack_put(g);
+    if (!g->stack_low && !gs_stack_get(g, stack_bytes)) {
+        put_back(g);
+        return NULL;
+    }
+    g->flags = own ? GS_G_OWN_STACK : 0;
+    g->fn = fn;
+    g->arg = arg;
+    g->id = new_id(p);
+    gs_fiber_create(g);
+    g->sp = gs_new_frame(g->stack_top);
+    return g;
+}
+
+void gs_keep_dead(struct gs_p *p, struct gs_g *g) {
+    gs_fiber_delete(g);
+    gm_store_relaxed(&p->ended, p->ended + 1);
+    if ((g->flags & GS_G_OWN_STACK) || p->free_count >= FREE_MAX) {
+        if (g->flags & GS_G_OWN_STACK) gs_stack_put(g);
+        gs_sched_lock();
+        g->link = gs_sched.free;
+        gm_store_relaxed(&gs_sched.free, g);
+        gs_sched_unlock();
+        return;
+    }
+    g->link = p->free;
+    p->free = g;
+    p->free_count++;
+}
+
+int go_count(void) {
+    uint64_t made = gm_load_relaxed(&gs_sched.made), ended = 0;
+    for (unsigned i = 0; i < gm_load_acquire(&gs_sched.p_made); i++) {
+        made += gm_load_relaxed(&gs_sched.p[i]->made);
+        ended += gm_load_relaxed(&gs_sched.p[i]->ended);
+    }
+    return (int)(made - ended);
+}
+
+void gs_walk(bool (*fn)(struct gs_g *g, void *arg), void *arg) {
+    for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next) {
+        uint32_t state = gm_load_relaxed(&g->state);
+        if ((g->flags & GS_G_STANDIN) || state == GS_G_IDLE || state == GS_G_DEAD) continue;
+        if (!fn(g, arg)) return;
+    }
+}
+
+struct stack_walk {
+    void (*fn)(void *low, void *sp, void *high, void *arg);
+    void *arg;
+};
+static bool walk_stack(struct gs_g *g, void *arg) {
+    struct stack_walk *w = arg;
+    w->fn(g->stack_low, gm_load_relaxed(&g->state) == GS_G_RUNNING ? g->stack_low : g->sp, g->stack_high, w->arg);
+    return true;
+}
+void gs_walk_stacks(void (*fn)(void *low, void *sp, void *high, void *arg), void *arg) {
+    struct stack_walk w = { fn, arg };
+    gs_walk(walk_stack, &w);
+}

@@ -1,0 +1,79 @@
+/* What all Ps and Ms share. Of the core only: proc.c, find.c, worker.c, world.c, block.c, sysmon.c. */
+#ifndef GS_STATE_H
+#define GS_STATE_H
+
+#include "sched/proc.h"
+
+struct gs_sched {
+    struct gs_lock lock;       /* guards all that says nothing else; counts are read without it as hints */
+    uint32_t started;
+    uint32_t procs;            /* changed while the world is stopped */
+    uint32_t p_made;           /* p[0 .. p_made-1] exist; those from procs on are dead, but for their timers */
+    uint32_t wanted;           /* go_maxprocs before the start; 0: not called */
+    struct gs_g *queue_head, *queue_tail;   /* the global queue */
+    uint32_t queue_count;
+    struct gs_p *idle_p;
+    uint32_t idle_p_count;
+    struct gs_m *idle_m;
+    uint32_t idle_m_count, m_count;
+    struct gs_m *keeper;       /* the idle M that sleeps until a timer or a descriptor is due */
+    bool in_poller;            /* there is a keeper, or a claimed one has not left the poller yet */
+    int64_t keeper_until;      /* nanotime; INT64_MAX: no timer */
+    struct gs_g *free;         /* dead goroutines, with stacks of the default size or with none */
+    uint64_t id_next;
+    uint32_t stopping;         /* the world is to stand still */
+    uint32_t stop_wait;        /* Ps that still run */
+    uint32_t sysmon_asleep;    /* futex: 1 = until a P runs again */
+    GM_ALIGNED(GM_CACHE_LINE) uint32_t spinning;  /* atomic: Ms that look for work */
+    uint64_t made, ended;      /* atomic: goroutines made by, ended on, no P */
+    int64_t last_poll;         /* atomic: nanotime */
+    struct gs_m *all_m;        /* under the lock; never shortened */
+    struct gs_g *all_g;        /* atomic push; never shortened */
+    int64_t start_time;
+    uint32_t standins, blocked_standins;     /* atomic */
+    struct gs_p *p[GS_MAX_PROCS];
+};
+extern GM_HIDDEN struct gs_sched gs_sched;
+
+#define gs_sched_lock() gs_lock_acquire(&gs_sched.lock, GS_RANK_SCHED)
+#define gs_sched_unlock() gs_lock_release(&gs_sched.lock)
+
+/* ---- the global queue; the lock is held */
+void gs_global_put(struct gs_g *first, struct gs_g *last, unsigned n);
+struct gs_g *gs_global_get(struct gs_p *p, unsigned max);
+
+/* ---- proc.c */
+void gs_leave_without_p(struct gs_g *g);             /* from a syscall whose P is gone: waits in the global queue */
+void gs_put_local(struct gs_p *p, struct gs_g *g);   /* p's owner: behind the others; overflow goes to the global queue */
+void gs_put_next(struct gs_p *p, struct gs_g *g);    /* p's owner: before the others */
+GM_NORETURN void gs_schedule(struct gs_m *m);
+
+/* ---- record.c */
+struct gs_g *gs_new_record(void);                    /* zeroed, in the list of all; NULL: no memory */
+/* A goroutine ready to be queued, or NULL: no memory. p: the caller's, or NULL. */
+struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), void *arg);
+void gs_keep_dead(struct gs_p *p, struct gs_g *g);   /* p's owner, no longer on g's stack */
+
+/* ---- find.c: a goroutine to run; sleeps until there is one. m->p may change. */
+struct gs_g *gs_find(struct gs_m *m);
+void gs_run_timers(int64_t late);   /* of every P, an idle one's are nobody else's business: those due for so long */
+
+/* ---- worker.c */
+void gs_wake_p(void);          /* an idle P, if nobody spins, gets an M that looks for work */
+void gs_start_m(struct gs_p *p, bool spinning);      /* an M for a P that nobody holds */
+void gs_sleep_m(struct gs_m *m);                     /* until somebody hands over a P; the lock is not held */
+void gs_hand_off(struct gs_p *p);                    /* the holder lets go of p: to another M, or idle */
+struct gs_p *gs_idle_get(void);                      /* the lock is held */
+void gs_idle_put(struct gs_p *p);                    /* the lock is held */
+bool gs_worker_new(struct gs_p *p, bool spinning);   /* false: no thread */
+bool gs_keep_time(struct gs_m *m);                   /* be the keeper; false: there is nothing to wait for, or another one is */
+
+/* ---- world.c */
+void gs_stopped_here(struct gs_m *m);                /* m's P stands still until the world starts */
+bool gs_sysmon_start(void);
+
+/* ---- trace.c: schedtrace, called by sysmon at least as often as a line is due */
+void gs_trace(int64_t now);
+bool gs_fork_handlers(void);
+
+#endif

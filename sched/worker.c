@@ -1,0 +1,239 @@
+/* Threads of the scheduler: making, waking and putting them to sleep. See proc.c for the overview and the rule of waking.
+ *
+ * An M without a P sleeps on its own futex word, in the list of idle Ms, until somebody writes the P it is to have into next_p
+ * and sets the word. One of the idle Ms may be the keeper: it sleeps until the earliest timer is due or a descriptor
+ * becomes ready, and is not in the list; who needs an M and finds the list empty claims it and rings the poller's bell. Until
+ * the claimed one has left the poller (`in_poller`) there is no other keeper, who could hear the bell in its place. Time
+ * is kept all the same: the claimed one has a P, and who runs out of work while holding the last P becomes the keeper.
+ *
+ * So: while a timer is pending or somebody waits for a descriptor, a P is held or there is a keeper. gs_hand_off, which can make the
+ * last P idle without an M that looks, wakes one for that. */
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/meta.h"
+#include "libgomalloc/os/os.h"
+#include "sched/gosched.h"
+#include "sched/overflow.h"
+#include "sched/runq.h"
+#include "sched/sanitize.h"
+#include "sched/state.h"
+
+void gs_idle_put(struct gs_p *p) {
+    gm_store_relaxed(&p->state, GS_P_IDLE);
+    p->link = gs_sched.idle_p;
+    gs_sched.idle_p = p;
+    gm_store_relaxed(&gs_sched.idle_p_count, gs_sched.idle_p_count + 1);
+}
+
+struct gs_p *gs_idle_get(void) {
+    struct gs_p *p = gs_sched.idle_p;
+    if (!p) return NULL;
+    gs_sched.idle_p = p->link;
+    gm_store_relaxed(&gs_sched.idle_p_count, gs_sched.idle_p_count - 1);
+    gm_store_relaxed(&p->state, GS_P_RUNNING);
+    if (gm_load_relaxed(&gs_sched.sysmon_asleep)) {
+        gm_store_relaxed(&gs_sched.sysmon_asleep, 0);
+        gm_os_futex_wake(&gs_sched.sysmon_asleep, 1);
+    }
+    return p;
+}
+
+static void *worker(void *arg) {
+    struct gs_m *m = arg;
+    m->tid = gm_os_gettid();
+    m->error = gosched_errno_location();
+    gs_overflow_thread(m);
+    m->g0.flags = GS_G_STANDIN;
+    m->g0.m = m;
+    gs_fiber_thread(&m->g0);
+    gs_current = &m->g0;
+    gs_schedule(m);
+}
+
+bool gs_worker_new(struct gs_p *p, bool spinning) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (gm_load_relaxed(&gs_sched.m_count) >= GS_MAX_THREADS) return false;
+    struct gs_m *m = gm_meta_alloc(sizeof *m, GM_CACHE_LINE);
+    if (!m || pthread_attr_init(&attributes) != 0) return false;
+    m->p = p;
+    m->spinning = spinning;
+    gs_sched_lock();
+    m->id = gs_sched.m_count;
+    gm_store_relaxed(&gs_sched.m_count, m->id + 1);
+    m->all_next = gs_sched.all_m;
+    gs_sched.all_m = m;
+    gs_sched_unlock();
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    int error = pthread_create(&thread, &attributes, worker, m);
+    pthread_attr_destroy(&attributes);
+    return error == 0; /* the record of a thread that could not be made stays: it happens once in a process's life */
+}
+
+static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
+    m->next_p = p;
+    m->spinning = spinning;
+    gm_store_release(&m->wake, 1); /* pairs with the acquire in gs_sleep_m: next_p is seen */
+    gm_os_futex_wake(&m->wake, 1);
+}
+
+void gs_start_m(struct gs_p *p, bool spinning) {
+    gs_sched_lock();
+    struct gs_m *m = gs_sched.idle_m;
+    bool keeper = !m && gs_sched.keeper;
+    if (m) {
+        gs_sched.idle_m = m->link;
+        gs_sched.idle_m_count--;
+    } else if (keeper) {
+        m = gs_sched.keeper;
+        gs_sched.keeper = NULL;
+    }
+    gs_sched_unlock();
+    if (m) {
+        give(m, p, spinning);
+        if (keeper && gm_load_relaxed(&gs_hooks.interrupt)) gm_load_relaxed(&gs_hooks.interrupt)();
+        return;
+    }
+    if (gs_worker_new(p, spinning)) return;
+    if (spinning) gm_sub_relaxed(&gs_sched.spinning, 1);
+    gs_sched_lock();
+    gs_idle_put(p);
+    gs_sched_unlock();
+}
+
+void gs_wake_p(void) {
+    uint32_t nobody = 0;
+    if (gm_load_relaxed(&gs_sched.idle_p_count) == 0) return;
+    /* What was queued before comes before this look in the order of all (an addition of 0, as ThreadSanitizer does not know
+     * fences); partner: stop_spinning in find.c. */
+    if (__atomic_fetch_add(&gs_sched.spinning, 0, __ATOMIC_SEQ_CST) != 0 || !gm_cas_acq_rel(&gs_sched.spinning, &nobody, 1)) return;
+    gs_sched_lock();
+    struct gs_p *p = gs_sched.stopping ? NULL : gs_idle_get();
+    gs_sched_unlock();
+    if (p) gs_start_m(p, true);
+    else gm_sub_relaxed(&gs_sched.spinning, 1);
+}
+
+/* Woken with a P, or not (a locked goroutine's M always with one). */
+void gs_sleep_m(struct gs_m *m) {
+    if (!m->locked_g) {
+        gs_sched_lock();
+        m->link = gs_sched.idle_m;
+        gs_sched.idle_m = m;
+        bool all_idle = ++gs_sched.idle_m_count == gs_sched.m_count && !gs_sched.keeper;
+        gs_sched_unlock();
+        if (all_idle && gm_load_relaxed(&gs_hooks.all_idle)) gm_load_relaxed(&gs_hooks.all_idle)();
+    }
+    while (gm_load_acquire(&m->wake) == 0) gm_os_futex_wait(&m->wake, 0, -1);
+    gm_store_relaxed(&m->wake, 0);
+    m->p = m->next_p;
+    m->next_p = NULL;
+}
+
+static int64_t earliest_timer(void) {
+    int64_t first = INT64_MAX;
+    for (unsigned i = 0; i < gs_sched.p_made; i++) {
+        int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
+        if (when != 0 && when < first) first = when;
+    }
+    return first;
+}
+
+static bool poll_wanted(void) { return gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)(); }
+
+/* The last P is to become idle and nobody would keep the time. The lock is held. */
+static bool keeper_missing(void) {
+    return gs_sched.idle_p_count + 1 == gs_sched.procs && !gs_sched.in_poller && (poll_wanted() || earliest_timer() != INT64_MAX);
+}
+
+void gs_hand_off(struct gs_p *p) {
+    bool work = !gs_runq_empty(p);
+    gs_sched_lock();
+    bool stop = gs_sched.stopping;
+    work |= gs_sched.queue_count > 0 || keeper_missing();
+    if (stop) {
+        gm_store_relaxed(&p->state, GS_P_STOPPED);
+        gm_store_relaxed(&gs_sched.stop_wait, gs_sched.stop_wait - 1);
+        gm_os_futex_wake(&gs_sched.stop_wait, 1);
+    } else if (!work) {
+        gs_idle_put(p);
+    } else {
+        gm_store_relaxed(&p->state, GS_P_RUNNING);
+    }
+    gs_sched_unlock();
+    if (work && !stop) gs_start_m(p, false);
+}
+
+/* ---- the keeper */
+
+static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
+    bool wanted = poll_wanted();
+    gs_sched_lock();
+    int64_t until = earliest_timer();
+    bool keep = !m->locked_g && !gs_sched.in_poller && !gs_sched.stopping && (until != INT64_MAX || wanted);
+    if (keep) {
+        gs_sched.keeper = m;
+        gs_sched.in_poller = true;
+        gs_sched.keeper_until = until;
+    }
+    gs_sched_unlock();
+    *earliest = until;
+    *poll = gm_load_relaxed(&gs_hooks.poll) != NULL; /* also if nobody waits yet: somebody may while we sleep */
+    return keep;
+}
+
+/* Afterwards m has a P if it was claimed, or if there was an idle one. */
+static void end_keeping(struct gs_m *m) {
+    gs_sched_lock();
+    bool claimed = gs_sched.keeper != m;
+    gs_sched.in_poller = false;
+    if (!claimed) {
+        gs_sched.keeper = NULL;
+        m->p = gs_sched.stopping ? NULL : gs_idle_get();
+    }
+    gs_sched_unlock();
+    if (!claimed) return;
+    while (gm_load_acquire(&m->wake) == 0) gm_os_futex_wait(&m->wake, 0, -1); /* who claimed it is about to */
+    gm_store_relaxed(&m->wake, 0);
+    m->p = m->next_p;
+    m->next_p = NULL;
+}
+
+bool gs_keep_time(struct gs_m *m) {
+    bool poll;
+    int64_t until;
+    if (!become_keeper(m, &poll, &until)) return false;
+    int64_t wait = -1;
+    if (until != INT64_MAX) {
+        wait = until - (int64_t)gm_os_nanotime();
+        if (wait < 0) wait = 0;
+    }
+    struct gs_g *list = NULL;
+    if (poll) list = gm_load_relaxed(&gs_hooks.poll)(wait);
+    else if (wait != 0) gm_os_futex_wait(&m->wake, 0, wait);
+    gm_store_relaxed(&gs_sched.last_poll, (int64_t)gm_os_nanotime());
+    end_keeping(m);
+    if (list) gs_ready_list(list);
+    if (!m->p) gs_sleep_m(m);
+    return true;
+}
+
+void gs_timer_added(int64_t when) {
+    struct gs_m *keeper = NULL;
+    gs_sched_lock();
+    bool late = gs_sched.keeper ? gs_sched.keeper_until > when : gs_sched.idle_p_count == gs_sched.procs;
+    if (late) keeper = gs_sched.keeper;
+    struct gs_p *p = late && !gs_sched.stopping ? gs_idle_get() : NULL;
+    if (p && keeper) gs_sched.keeper = NULL;
+    gs_sched_unlock();
+    if (!p) return;
+    if (!keeper) {
+        gs_start_m(p, false);
+        return;
+    }
+    give(keeper, p, false);
+    if (gm_load_relaxed(&gs_hooks.interrupt)) gm_load_relaxed(&gs_hooks.interrupt)();
+}

@@ -1,0 +1,282 @@
+/* The start of the scheduler, stand-ins, stopping all Ps and changing their number; fork. See proc.c for the overview.
+ *
+ * A stopped world: every P is in state STOPPED. Idle Ps and those in syscalls are taken; the others' holders are asked by the
+ * `preempt` flag and come to gs_stopped_here at their goroutine's next call. A goroutine that computes without calling
+ * holds the stop up: C code cannot be interrupted at an arbitrary place. */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/conf.h"
+#include "libgomalloc/meta.h"
+#include "libgomalloc/os/os.h"
+#include "sched/gosched.h"
+#include "sched/overflow.h"
+#include "sched/runq.h"
+#include "sched/sanitize.h"
+#include "sched/stack.h"
+#include "sched/state.h"
+#include "sched/timer.h"
+
+static struct gs_lock start_lock;
+
+/* ---- stand-ins of plain threads */
+
+static struct gs_lock standin_lock;
+static unsigned standin_key;
+static struct gs_g *free_standins; /* linked */
+
+static void thread_ends(void *standin) {
+    struct gs_g *g = standin;
+    gs_current = NULL;
+    gm_sub_relaxed(&gs_sched.standins, 1);
+    gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
+    g->link = free_standins;
+    free_standins = g;
+    gs_lock_release(&standin_lock);
+}
+
+struct gs_g *gs_standin(void) {
+    static bool key_made;
+    gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
+    if (!key_made) key_made = gm_os_thread_key(thread_ends, &standin_key);
+    struct gs_g *g = free_standins;
+    if (g) free_standins = g->link;
+    gs_lock_release(&standin_lock);
+    if (!g) g = gs_new_record();
+    if (!g) gm_fatal("out of memory for a thread's record");
+    g->flags = GS_G_STANDIN;
+    gm_store_relaxed(&g->state, GS_G_RUNNING);
+    g->wake = 0;
+    gm_os_thread_key_set(standin_key, g);
+    gm_add_relaxed(&gs_sched.standins, 1);
+    gs_current = g;
+    return g;
+}
+
+/* ---- the start */
+
+static unsigned cpus(void) {
+    cpu_set_t set;
+    int saved = gs_errno();
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    gs_set_errno(saved);
+    return n < 1 ? 1 : n > GS_MAX_PROCS ? GS_MAX_PROCS : (unsigned)n;
+}
+
+/* Makes the records up to n; false: no memory, some may have been made. */
+static bool make_procs(unsigned n) {
+    for (unsigned i = gs_sched.p_made; i < n; i++) {
+        struct gs_p *p = gm_meta_alloc(sizeof *p, GM_CACHE_LINE);
+        if (!p) return false;
+        p->id = i;
+        p->random = 2463534242u + i;
+        p->state = GS_P_DEAD;
+        gs_sched.p[i] = p;
+        gm_store_release(&gs_sched.p_made, i + 1);
+    }
+    return true;
+}
+
+int gs_start(void) {
+    int error = 0;
+    gs_lock_acquire(&start_lock, GS_RANK_START);
+    if (!gs_sched.started) {
+        unsigned n = gs_sched.wanted ? gs_sched.wanted : gm_conf.maxprocs > 0 ? (unsigned)gm_conf.maxprocs : cpus();
+        gs_sched.start_time = (int64_t)gm_os_nanotime(); /* sysmon reads it */
+        if (!make_procs(n)) error = -ENOMEM;
+        else if (!gs_sysmon_start()) error = -EAGAIN;
+        if (!error) {
+            gs_fork_handlers();
+            gs_overflow_watch();
+            gs_runq_alone = n == 1;
+            gs_sched_lock();
+            gm_store_release(&gs_sched.procs, n);
+            for (unsigned i = n; i-- > 0;) gs_idle_put(gs_sched.p[i]);
+            gs_sched_unlock();
+            gm_store_release(&gs_sched.started, 1); /* pairs with the acquire in go_stack */
+        }
+    }
+    gs_lock_release(&start_lock);
+    return error;
+}
+
+/* ---- stopping */
+
+void gs_stopped_here(struct gs_m *m) {
+    struct gs_p *p = m->p;
+    m->p = NULL;
+    gs_hand_off(p);
+    gs_sleep_m(m);
+}
+
+/* Takes what nobody runs on; the lock is held. */
+static void take_unheld(void) {
+    struct gs_p *p;
+    uint32_t waits = gs_sched.stop_wait;
+    while ((p = gs_sched.idle_p)) {
+        gs_sched.idle_p = p->link;
+        gm_store_relaxed(&gs_sched.idle_p_count, gs_sched.idle_p_count - 1);
+        gm_store_relaxed(&p->state, GS_P_STOPPED);
+        waits--;
+    }
+    for (unsigned i = 0; i < gs_sched.procs; i++) {
+        uint32_t expected = GS_P_SYSCALL;
+        p = gs_sched.p[i];
+        if (gm_cas_acquire(&p->state, &expected, GS_P_STOPPED)) waits--;
+        else if (expected == GS_P_RUNNING) gm_store_relaxed(&p->preempt, 1);
+    }
+    gm_store_relaxed(&gs_sched.stop_wait, waits);
+}
+
+/* The caller keeps its P, if it has one. */
+static void stop_world(struct gs_m *m) {
+    static const int64_t LOOK_AGAIN = 200000;
+    gs_sched_lock();
+    gm_store_relaxed(&gs_sched.stopping, 1);
+    gs_sched.stop_wait = gs_sched.procs - (m ? 1 : 0);
+    if (m) gm_store_relaxed(&m->p->state, GS_P_STOPPED);
+    take_unheld();
+    gs_sched_unlock();
+    for (uint32_t waits; (waits = gm_load_acquire(&gs_sched.stop_wait)) != 0;) {
+        gm_os_futex_wait(&gs_sched.stop_wait, waits, LOOK_AGAIN);
+        gs_sched_lock();
+        take_unheld();
+        gs_sched_unlock();
+    }
+}
+
+/* A P that is to be no more: its goroutines go to the global queue, its dead ones to the common list. Locked. */
+static void drain(struct gs_p *p) {
+    for (struct gs_g *g; (g = gs_runq_get(p, false));) gs_global_put(g, g, 1);
+    for (struct gs_g *g; (g = p->free);) {
+        p->free = g->link;
+        g->link = gs_sched.free;
+        gm_store_relaxed(&gs_sched.free, g);
+    }
+    p->free_count = 0;
+    gm_store_relaxed(&p->state, GS_P_DEAD);
+}
+
+static void start_world(struct gs_m *m, unsigned n) {
+    gs_sched_lock();
+    for (unsigned i = n; i < gs_sched.procs; i++) drain(gs_sched.p[i]);
+    if (m && m->p->id >= n) m->p = gs_sched.p[0];
+    gm_store_release(&gs_sched.procs, n);
+    gs_runq_alone = n == 1;
+    struct gs_p *busy = NULL;
+    for (unsigned i = n; i-- > 0;) {
+        struct gs_p *p = gs_sched.p[i];
+        gm_store_relaxed(&p->preempt, 0);
+        if (m && p == m->p) {
+            gm_store_relaxed(&p->state, GS_P_RUNNING);
+        } else if (gs_runq_empty(p)) {
+            gs_idle_put(p);
+        } else {
+            gm_store_relaxed(&p->state, GS_P_RUNNING);
+            p->link = busy;
+            busy = p;
+        }
+    }
+    gm_store_relaxed(&gs_sched.stopping, 0);
+    gs_sched_unlock();
+    for (struct gs_p *p; (p = busy);) {
+        busy = p->link;
+        gs_start_m(p, false);
+    }
+    gs_wake_p();
+}
+
+int go_maxprocs(int n) {
+    unsigned before = gm_load_acquire(&gs_sched.started) ? gs_procs() : 0;
+    if (before == 0) {
+        before = gs_sched.wanted ? gs_sched.wanted : gm_conf.maxprocs > 0 ? (unsigned)gm_conf.maxprocs : cpus();
+        if (n >= 1) gs_sched.wanted = n > GS_MAX_PROCS ? GS_MAX_PROCS : (unsigned)n;
+        return (int)before;
+    }
+    unsigned wanted = n > GS_MAX_PROCS ? GS_MAX_PROCS : (unsigned)n;
+    if (n < 1 || wanted == before) return (int)before;
+    static uint32_t busy; /* one at a time; goroutines that come meanwhile yield, so that they can be stopped */
+    uint32_t nobody = 0;
+    struct gs_g *self = gs_self();
+    while (!gm_cas_acquire(&busy, &nobody, 1)) {
+        nobody = 0;
+        if (gs_is_goroutine(self)) gs_yield();
+        else gm_os_futex_wait(&busy, 1, 1000000);
+    }
+    before = gs_procs();
+    if (make_procs(wanted)) {
+        stop_world(self->m);
+        start_world(self->m, wanted);
+    }
+    gm_store_release(&busy, 0);
+    gm_os_futex_wake(&busy, 1);
+    return (int)before;
+}
+
+/* ---- fork: the child keeps the thread that called fork and, if that ran a goroutine, the goroutine with its P. The other
+ * threads are gone, and with them all goroutines: those that ran are cut off in the middle, so the ones that wait for them would
+ * wait for ever. Their stacks stay as they are, their sleeps and all timers are
+ * off; go() works and starts new threads. Locks of the scheduler are taken across the fork in the order of their ranks, so
+ * that what they guard is whole in the child. */
+
+static void fork_prepare(void) {
+    gs_lock_acquire(&start_lock, GS_RANK_START);
+    gs_timers_fork_prepare();
+    gs_stack_fork_prepare();
+    gs_sched_lock();
+    gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
+}
+
+static void fork_parent(void) {
+    gs_lock_release(&standin_lock);
+    gs_sched_unlock();
+    gs_stack_fork_parent();
+    gs_timers_fork_parent();
+    gs_lock_release(&start_lock);
+}
+
+static void forget_others(struct gs_g *self) {
+    for (struct gs_g *g = gs_sched.all_g; g; g = g->all_next)
+        if (g != self && !(g->flags & GS_G_STANDIN) && g->state != GS_G_IDLE) g->state = GS_G_IDLE;
+    gs_sched.queue_head = gs_sched.queue_tail = NULL;
+    gs_sched.queue_count = gs_sched.spinning = gs_sched.stopping = 0;
+    gs_sched.idle_p = NULL;
+    gs_sched.idle_p_count = gs_sched.idle_m_count = gs_sched.m_count = 0;
+    gs_sched.idle_m = gs_sched.all_m = gs_sched.keeper = NULL;
+    gs_sched.blocked_standins = gs_sched.made = gs_sched.ended = 0;
+    gs_sched.sysmon_asleep = 0;
+    gs_sched.in_poller = false;
+}
+
+static void fork_child(void) {
+    struct gs_g *self = gs_current;
+    struct gs_m *m = self ? self->m : NULL;
+    forget_others(self);
+    for (unsigned i = gs_sched.procs; i-- > 0;) {
+        struct gs_p *p = gs_sched.p[i];
+        p->head = p->tail = 0;
+        p->next = NULL;
+        p->preempt = 0;
+        p->made = p->ended = 0;
+        if (m && (m->p ? m->p : m->old_p) == p) p->made = 1;
+        else gs_idle_put(p);
+    }
+    if (m) {
+        m->tid = gm_os_gettid();
+        m->id = gs_sched.m_count++;
+        m->all_next = NULL;
+        gs_sched.all_m = m;
+    }
+    gs_lock_reset(&standin_lock);
+    gs_lock_reset(&gs_sched.lock);
+    gs_stack_fork_child();
+    gs_timers_fork_child();
+    gs_lock_reset(&start_lock);
+    if (gm_load_relaxed(&gs_hooks.fork_child)) gm_load_relaxed(&gs_hooks.fork_child)();
+    gs_sysmon_start();
+}
+
+bool gs_fork_handlers(void) { return pthread_atfork(fork_prepare, fork_parent, fork_child) == 0; }

@@ -1,0 +1,406 @@
+/* The core of the scheduler: goroutines begin, yield, park, are made ready, block and end, with one P and with several. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/wait.h>
+
+#include "libgomalloc/base/atomic.h"
+#include "sched/gosched.h"
+#include "sched/proc.h"
+#include "sched/stack.h"
+#include "tests/check.h"
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
+static uint32_t count;
+
+static void wait_for(uint32_t *word, uint32_t value) {
+    while (gm_load_acquire(word) != value) usleep(100);
+}
+/* On a goroutine, in place of a plain thread's sleeping. */
+static void yield_until(uint32_t *word, uint32_t value) {
+    while (gm_load_acquire(word) != value) go_yield();
+}
+static void add_one(void *arg) { gm_add_acq_rel(&count, 1); }
+/* Runs fn on a goroutine and waits for its end. */
+static uint32_t ended;
+static void (*to_run)(void);
+static void runner(void *arg) {
+    to_run();
+    gm_store_release(&ended, 1);
+}
+static void on_goroutine(void (*fn)(void)) {
+    to_run = fn;
+    gm_store_relaxed(&ended, 0);
+    expect_eq(go(runner, NULL), 0);
+    wait_for(&ended, 1);
+}
+
+TEST(nothing_exists_before_the_first_go) {
+    int threads = check_threads();
+    expect_eq(threads, SANITIZED ? threads : 1);
+    expect_eq(go_count(), 0);
+    expect_eq(go_id(), 0);
+    go_yield();
+    expect(go_maxprocs(0) >= 1);
+    expect_eq(check_threads(), threads);
+    expect_eq(gs_stack_mapped(), 0);
+}
+
+TEST(goroutines_run_and_end) {
+    for (int i = 0; i < 1000; i++) expect_eq(go(add_one, NULL), 0);
+    wait_for(&count, 1000);
+    for (int i = 0; go_count() > 0 && i < 1000; i++) usleep(1000);
+    expect_eq(go_count(), 0);
+}
+
+static void makes_many(void) {
+    for (int i = 0; i < 5000; i++) expect_eq(go(add_one, NULL), 0);
+    yield_until(&count, 5000);
+}
+TEST(a_full_ring_overflows) {
+    go_maxprocs(1);
+    on_goroutine(makes_many);
+}
+TEST(a_full_ring_is_stolen_from) {
+    go_maxprocs(4);
+    on_goroutine(makes_many);
+}
+
+static uint8_t seen_id[4096];
+static void note_id(void *arg) {
+    uint64_t id = go_id();
+    if (expect(id > 0 && id < sizeof seen_id)) expect_eq(gm_add_relaxed(&seen_id[id], 1), 0);
+    add_one(NULL);
+}
+TEST(ids_are_unique) {
+    for (int i = 0; i < 1000; i++) go(note_id, NULL);
+    wait_for(&count, 1000);
+}
+
+static void exits(void *arg) {
+    add_one(NULL);
+    go_exit();
+    expect(!"reached");
+}
+TEST(exit_ends_the_goroutine) {
+    go(exits, NULL);
+    wait_for(&count, 1);
+}
+
+/* ---- order */
+
+static int order[8];
+static uint32_t placed;
+static void place(void *n) { order[placed++] = (int)(intptr_t)n; }
+static void three(void) {
+    for (intptr_t i = 1; i <= 3; i++) go(place, (void *)i);
+    yield_until(&placed, 3);
+}
+TEST(the_newest_goes_first_the_others_in_turn) {
+    go_maxprocs(1);
+    on_goroutine(three);
+    expect_eq(order[0], 3);
+    expect_eq(order[1], 1);
+    expect_eq(order[2], 2);
+}
+
+static uint32_t stop;
+static void hog(void *arg) {
+    while (!gm_load_relaxed(&stop)) go_yield();
+    add_one(NULL);
+}
+TEST(the_global_queue_is_not_starved) {
+    go_maxprocs(1);
+    go(hog, NULL);
+    go(hog, NULL);
+    usleep(1000);
+    go(add_one, NULL); /* from a plain thread: into the global queue */
+    wait_for(&count, 1);
+    gm_store_relaxed(&stop, 1);
+    wait_for(&count, 3);
+}
+
+/* ---- parking */
+
+struct cell {
+    struct gs_lock lock;
+    struct gs_g *waiting;
+    bool full;
+    int value;
+};
+static void put(struct cell *c, int v) {
+    gs_lock_acquire(&c->lock, GS_RANK_SYNC);
+    while (c->full) {
+        c->waiting = gs_self();
+        gs_park_unlock(&c->lock, GS_WAIT_CHAN_SEND);
+        gs_lock_acquire(&c->lock, GS_RANK_SYNC);
+    }
+    c->full = true;
+    c->value = v;
+    struct gs_g *w = c->waiting;
+    c->waiting = NULL;
+    gs_lock_release(&c->lock);
+    if (w) gs_ready(w);
+}
+static int take(struct cell *c) {
+    gs_lock_acquire(&c->lock, GS_RANK_SYNC);
+    while (!c->full) {
+        c->waiting = gs_self();
+        gs_park_unlock(&c->lock, GS_WAIT_CHAN_RECV);
+        gs_lock_acquire(&c->lock, GS_RANK_SYNC);
+    }
+    c->full = false;
+    int v = c->value;
+    struct gs_g *w = c->waiting;
+    c->waiting = NULL;
+    gs_lock_release(&c->lock);
+    if (w) gs_ready(w);
+    return v;
+}
+
+enum { TRADES = 20000, PAIRS = 8 };
+static struct cell cells[PAIRS];
+static void producer(void *cell) {
+    for (int i = 0; i < TRADES; i++) put(cell, i);
+    add_one(NULL);
+}
+static void consumer(void *cell) {
+    for (int i = 0; i < TRADES; i++)
+        if (!expect_eq(take(cell), i)) break;
+    add_one(NULL);
+}
+static void trade(int procs) {
+    go_maxprocs(procs);
+    for (int i = 0; i < PAIRS; i++) {
+        go(producer, &cells[i]);
+        go(consumer, &cells[i]);
+    }
+    wait_for(&count, 2 * PAIRS);
+}
+TEST_LIMIT(nobody_is_forgotten_on_one_p, 60) { trade(1); }
+TEST_LIMIT(nobody_is_forgotten_on_two_ps, 60) { trade(2); }
+TEST_LIMIT(nobody_is_forgotten_on_five_ps, 60) { trade(5); }
+
+static void *plain_consumer(void *cell) {
+    for (int i = 0; i < 2000; i++)
+        if (!expect_eq(take(cell), i)) break;
+    return NULL;
+}
+static void short_producer(void *cell) {
+    for (int i = 0; i < 2000; i++) put(cell, i);
+    add_one(NULL);
+}
+TEST_LIMIT(plain_threads_park_as_well, 30) {
+    pthread_t t[2];
+    for (int i = 0; i < 2; i++) {
+        pthread_create(&t[i], NULL, plain_consumer, &cells[i]);
+        go(short_producer, &cells[i]);
+    }
+    for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
+    wait_for(&count, 2);
+}
+
+static bool refuse(struct gs_g *g, void *times) {
+    ++*(int *)times;
+    return false;
+}
+static void refused(void) {
+    int times = 0;
+    gs_park(refuse, &times, GS_WAIT_SEM);
+    gs_park(refuse, &times, GS_WAIT_SEM);
+    expect_eq(times, 2);
+}
+TEST(a_park_can_be_refused) {
+    on_goroutine(refused);
+    refused();
+}
+
+/* ---- from many threads */
+
+static void *spawns(void *n) {
+    for (intptr_t i = 0; i < (intptr_t)n; i++) expect_eq(go(add_one, NULL), 0);
+    return NULL;
+}
+TEST_LIMIT(go_from_many_threads, 60) {
+    enum { THREADS = 8, EACH = 2000 };
+    pthread_t t[THREADS];
+    for (int i = 0; i < THREADS; i++) pthread_create(&t[i], NULL, spawns, (void *)(intptr_t)EACH);
+    for (int i = 0; i < THREADS; i++) pthread_join(t[i], NULL);
+    wait_for(&count, THREADS * EACH);
+}
+
+/* ---- blocking, threads */
+
+static int pipes[2];
+static void reads(void *arg) {
+    char c;
+    go_entersyscall();
+    expect_eq(read(pipes[0], &c, 1), 1);
+    go_exitsyscall();
+    add_one(NULL);
+}
+static void writes_when_run(void *arg) {
+    expect_eq(write(pipes[1], "xx", 2), 2);
+    add_one(NULL);
+}
+TEST(a_blocked_call_hands_its_p_on) {
+    go_maxprocs(1);
+    expect_eq(pipe(pipes), 0);
+    go(reads, NULL);
+    go(reads, NULL);
+    usleep(2000);
+    go(writes_when_run, NULL);
+    wait_for(&count, 3);
+}
+
+static void same_thread(void *arg) {
+    go_lock_thread();
+    pthread_t self = pthread_self();
+    for (int i = 0; i < 200; i++) {
+        go_yield();
+        expect(pthread_equal(self, pthread_self()));
+    }
+    go_unlock_thread();
+    go_yield();
+    add_one(NULL);
+}
+TEST_LIMIT(a_locked_goroutine_stays_on_its_thread, 30) {
+    go_maxprocs(3);
+    for (int i = 0; i < 4; i++) go(same_thread, NULL);
+    for (int i = 0; i < 20; i++) go(add_one, NULL);
+    wait_for(&count, 24);
+}
+
+static void keeps_errno(void *arg) {
+    for (int i = 0; i < 2000; i++) {
+        errno = (int)(intptr_t)arg;
+        go_yield();
+        if (!expect_eq(errno, (intptr_t)arg)) break;
+    }
+    add_one(NULL);
+}
+TEST(errno_is_the_goroutines_own) {
+    go_maxprocs(3);
+    for (intptr_t i = 1; i <= 8; i++) go(keeps_errno, (void *)i);
+    wait_for(&count, 8);
+}
+
+static void yields(void *arg) {
+    for (int i = 0; i < 20000; i++) go_yield();
+    add_one(NULL);
+}
+static void resizes(void *arg) {
+    for (int i = 0; i < 50; i++) {
+        go_maxprocs(1 + i % 4);
+        go_yield();
+    }
+    add_one(NULL);
+}
+TEST_LIMIT(maxprocs_changes_while_they_run, 60) {
+    go_maxprocs(2);
+    for (int i = 0; i < 10; i++) go(yields, NULL);
+    go(resizes, NULL);
+    for (int i = 0; i < 50; i++) go_maxprocs(4 - i % 4);
+    wait_for(&count, 11);
+    go_maxprocs(3);
+    expect_eq(go_maxprocs(0), 3);
+}
+
+/* ---- stacks */
+
+static void deep(void *bytes) {
+    size_t n = (size_t)(uintptr_t)bytes;
+    volatile char *p = __builtin_alloca(n);
+    for (size_t i = 0; i < n; i += 1024) p[i] = 1;
+    add_one(NULL);
+}
+TEST(stacks_have_the_size_asked_for) {
+    go(deep, (void *)(uintptr_t)(200 << 10));
+    expect_eq(go_stack(8 << 20, deep, (void *)(uintptr_t)((8 << 20) - (16 << 10))), 0);
+    expect_eq(go_stack(1000, add_one, NULL), 0);
+    wait_for(&count, 3);
+    expect_eq(go_stack(SIZE_MAX / 2, add_one, NULL), -ENOMEM);
+    expect_eq(go_stack((size_t)1 << 40, add_one, NULL), -ENOMEM);
+}
+
+TEST(an_overflow_hits_the_guard) {
+    if (SANITIZED) skip("the sanitizer has its own handler");
+    expect_dies(SIGSEGV, NULL, go(deep, (void *)(uintptr_t)(258 << 10)); usleep(3000000));
+}
+
+static void stays(void *arg) { hog(NULL); }
+static void tally(void *low, void *sp, void *high, void *arg) {
+    expect(low <= sp && sp < high);
+    expect_eq((char *)high - (char *)low, GS_STACK_DEFAULT);
+    ++*(int *)arg;
+}
+TEST(all_stacks_are_found) {
+    int n = 0;
+    go_maxprocs(1);
+    for (int i = 0; i < 5; i++) go(stays, NULL);
+    usleep(2000);
+    gs_walk_stacks(tally, &n);
+    expect_eq(n, 5);
+    gm_store_relaxed(&stop, 1);
+    wait_for(&count, 5);
+}
+
+/* ---- processes */
+
+static void forks(void *arg) {
+    pid_t child = fork();
+    if (child == 0) {
+        gm_store_relaxed(&count, 0);
+        for (int i = 0; i < 100; i++) go(add_one, NULL);
+        yield_until(&count, 100);
+        _exit(7);
+    }
+    int status = check_wait(child, 10);
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    add_one(NULL);
+}
+TEST_LIMIT(the_child_of_a_fork_goes_on, 30) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    go(hog, NULL);
+    go(forks, NULL);
+    wait_for(&count, 1);
+    pid_t child = fork(); /* from a plain thread: no goroutine is left */
+    if (child == 0) {
+        gm_store_relaxed(&count, 0);
+        for (int i = 0; i < 100; i++) go(add_one, NULL);
+        wait_for(&count, 100);
+        _exit(8);
+    }
+    int status = check_wait(child, 10);
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 8);
+}
+
+static uint32_t parked;
+static bool note_parked(struct gs_g *g, void *arg) {
+    gm_add_acq_rel(&parked, 1);
+    return true;
+}
+static struct gs_g **sleepers;
+static void sleeps(void *i) {
+    sleepers[(uintptr_t)i] = gs_self();
+    gs_park(note_parked, NULL, GS_WAIT_SEM);
+    add_one(NULL);
+}
+TEST_LIMIT(very_many_alive_at_once, 200) {
+    uint32_t n = SANITIZED ? 2000 : check_stress() ? 1000000 : 20000;
+    long before = check_rss_kib();
+    sleepers = malloc(n * sizeof *sleepers);
+    for (uintptr_t i = 0; i < n; i++)
+        if (!expect_eq(go(sleeps, (void *)i), 0)) return;
+    wait_for(&parked, n);
+    diag("%ld bytes resident for each of %u parked goroutines", (check_rss_kib() - before) * 1024 / (long)n, n);
+    for (uint32_t i = 0; i < n; i++) gs_ready(sleepers[i]);
+    wait_for(&count, n);
+}
+
+TEST_MAIN()

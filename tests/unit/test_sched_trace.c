@@ -1,0 +1,56 @@
+/* schedtrace and scheddetail print Go's lines, which Go's users and tools read. */
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "libgomalloc/conf.h"
+#include "sched/gosched.h"
+#include "tests/check.h"
+
+static volatile bool stop;
+static void runs(void *arg) {
+    while (!stop) go_yield();
+}
+
+/* What stderr gets while two goroutines run for 60 ms. */
+static char text[16384];
+static void trace(bool detail) {
+    int pipes[2], keep = dup(2);
+    expect_eq(pipe2(pipes, O_NONBLOCK), 0);
+    dup2(pipes[1], 2);
+    gm_conf.schedtrace = 20;
+    gm_conf.scheddetail = detail;
+    go_maxprocs(2);
+    go(runs, NULL);
+    go(runs, NULL);
+    usleep(100000);
+    stop = true;
+    dup2(keep, 2);
+    ssize_t n = read(pipes[0], text, sizeof text - 1);
+    if (!expect(n > 0)) n = 0;
+    text[n] = 0;
+}
+
+TEST(a_line_an_interval) {
+    int ms, procs, idle, threads, spinning, sleeping, queue, a, b;
+    trace(false);
+    expect_eq(sscanf(text, "SCHED %dms: gomaxprocs=%d idleprocs=%d threads=%d spinningthreads=%d idlethreads=%d runqueue=%d [%d %d]\n",
+                     &ms, &procs, &idle, &threads, &spinning, &sleeping, &queue, &a, &b), 9);
+    expect(ms >= 20 && ms < 5000);
+    expect_eq(procs, 2);
+    expect(threads >= 2);
+    char *second = strchr(text, '\n');
+    expect(second && strncmp(second + 1, "SCHED ", 6) == 0);
+}
+
+TEST(detail_has_a_line_for_each) {
+    trace(true);
+    expect(strstr(text, " gcwaiting=0 nmidlelocked=0 stopwait=0 sysmonwait=0\n") != NULL);
+    expect(strstr(text, "\n  P0: status=") != NULL && strstr(text, "\n  P1: status=") != NULL);
+    expect(strstr(text, " timerslen=0\n") != NULL);
+    expect(strstr(text, "\n  M0: p=") != NULL);
+    expect(strstr(text, " mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning=") != NULL);
+    expect(strstr(text, "\n  G1: status=") != NULL && strstr(text, "\n  G2: status=") != NULL);
+    expect(strstr(text, " lockedm=-1\n") != NULL);
+}
+
+TEST_MAIN()
