@@ -71,6 +71,11 @@ enum gm_os_where gm_os_where(const void *p);
 int gm_os_gettid(void);
 /* True while the thread `tid` exists in this process. */
 bool gm_os_thread_exists(int tid);
+/* Whether thread `tid` of this process sleeps in a system call of the kinds in which programs wait. `futex`: the word
+ * it waits for, 0 if it is no such call. When two answers with the same `switches` are true, the thread slept
+ * all the time between the returns of both. False also where the kernel does not tell. */
+struct gm_os_asleep { uint64_t switches; uintptr_t futex; };
+bool gm_os_asleep(int tid, struct gm_os_asleep *out);
 /* Starts a thread of the library's own: detached, all signals blocked that may be. Called where the
  * program could start one itself. False: refused. */
 bool gm_os_thread_start(void (*run)(void), const char *name);
