@@ -164,6 +164,6 @@ void gm_scavenge_fork_child(void) {
 void gm_scavenge_init(gm_scavenge_drain drain_idle) {
     drain_caches = drain_idle;
     int64_t limit = gm_conf.memlimit;
-    if (limit == GM_CONF_CGROUP) gm_heap_set_memory_limit(gm_os_cgroup_limit());
+    if (limit == GM_CONF_CGROUP) gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
     else if (limit >= 0) gm_heap_set_memory_limit((size_t)limit);
 }

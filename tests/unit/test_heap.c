@@ -208,6 +208,23 @@ static void release_model(size_t from, size_t to) {
     memset(owner + from, 0, to - from);
 }
 
+TEST(the_group_is_asked_once_and_by_no_small_process) {
+    struct gm_span *s[8];
+    fake.group_limit = 16 * MIB;
+    gm_init_once();
+    gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
+    for (int i = 0; i < 3; i++) s[i] = large(MIB / GM_PAGE_SIZE);
+    expect_eq(fake.group_asked, 0);
+    for (int i = 3; i < 8; i++) s[i] = large(MIB / GM_PAGE_SIZE);
+    expect_eq(fake.group_asked, 1);
+    expect_eq(gm_heap_memory_limit(), 16 * MIB);
+    for (int i = 0; i < 8; i++) gm_heap_free(s[i]);
+    gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
+    fake.group_limit = 0;
+    expect_eq(gm_heap_memory_limit(), SIZE_MAX);
+    expect_eq(fake.group_asked, 2);
+}
+
 TEST(random_operations_against_a_model) {
     struct check_rng rng = check_rng(1);
     gm_init_once();
