@@ -22,6 +22,7 @@
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/conf.h"
+#include "libgomalloc/huge.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/pace.h"
 
@@ -118,12 +119,32 @@ static bool left_alone(bool soon) {
     return false;
 }
 
-/* Once a second the caches of sleeping threads, for at most a hundredth of that time. */
-static void drain(void) {
+/* Chunks that have long been dense become huge pages (huge.c). The look goes round the primary arena. */
+static void collapse(uint64_t until) {
+    static size_t next;
+    struct gm_arena *a = &gm_space.primary;
+    size_t chunks = gm_load_relaxed(&a->committed) / GM_CHUNK_SIZE;
+    for (size_t looks = 0; looks < chunks && gm_os_nanotime() < until; looks++, next++) {
+        bool ask;
+        if (next >= chunks) next = 0;
+        gm_heap_lock();
+        bool go = gm_huge_due(a, next);
+        gm_heap_unlock();
+        if (!go || !gm_huge_is_resident(a, next)) continue;
+        gm_heap_lock();
+        go = gm_huge_begin(a, next, &ask);
+        gm_heap_unlock();
+        if (go) gm_huge_collapse(a, next, ask);
+    }
+}
+
+/* Once a second, for at most a hundredth of that time: the caches of sleeping threads, and dense chunks. */
+static void tidy(void) {
     static uint64_t next;
     uint64_t now = gm_os_nanotime();
     if (!drain_caches || now < next || !begin()) return;
     drain_caches(now + SECOND_NS / 100, false);
+    collapse(now + SECOND_NS / 100);
     gm_store_relaxed(&worked_ns, worked_ns + (gm_os_nanotime() - now));
     end();
     next = now + SECOND_NS;
@@ -132,7 +153,7 @@ static void drain(void) {
 static void run(void) {
     for (uint32_t seen = gm_load_relaxed(&wake_word), woken = seen;; seen = woken) {
         uint64_t rest = SECOND_NS;
-        drain();
+        tidy();
         if (gm_load_relaxed(&gm_heap_pending) && begin()) {
             rest = step();
             end();
