@@ -61,6 +61,7 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     a->committed = a->grown = 0;
     a->pages = (uint64_t *)(tables + l.index);
     a->state = (uint8_t *)tables + l.index + l.pages;
+    gm_os_huge(tables, l.total, false);
     if (primary) gm_meta_set_region(a->state + l.state, l.meta);
     gm_pageindex_init(&a->index, chunks, (struct gm_pagebits *)tables,
                       tables + chunks * sizeof(struct gm_pagebits));

@@ -44,6 +44,7 @@ static struct gm_list all = { &all, &all };         /* caches of living threads 
 static struct gm_list orphans = { &orphans, &orphans }; /* of threads that a fork left behind */
 static bool have_orphans;
 static unsigned living;
+unsigned gm_cache_lost;
 static struct gm_cache_counts dead[GM_CLASSES]; /* of ended threads (threads lock) */
 static struct gm_cache_counts direct[GM_CLASSES]; /* without a cache (atomic) */
 
@@ -77,6 +78,21 @@ static void reset(struct gm_cache *c) {
 }
 
 void (*gm_cache_before_second)(void);
+/* The cache the thread has already: a signal handler came first, or it was being taken away when the thread woke up
+ * (idle.c). NULL: none. Threads lock. */
+static struct gm_cache *take_back(void) {
+    struct gm_cache *c = gm_load_relaxed(&gm_tc);
+    if (c != &gm_no_cache) return c;
+    for (struct gm_list *l = gm_cache_lost ? all.next : &all; l != &all; l = l->next) {
+        c = gm_list_entry(l, struct gm_cache, link);
+        if (!c->lost || c->owner != &gm_tc) continue;
+        c->lost = false;
+        gm_cache_lost--;
+        gm_store_relaxed(&gm_tc, c);
+        return c;
+    }
+    return NULL;
+}
 
 static struct gm_cache *attach(void) {
     /* Relaxed: a thread sees that the one that made it has a cache, and threads are what matters. */
@@ -86,27 +102,29 @@ static struct gm_cache *attach(void) {
     if (!c) return NULL;
     reset(c);
     c->tid = gm_os_gettid();
-    if (gm_tc != &gm_no_cache) { /* a signal handler came first */
-        gm_fix_put(&caches, c);
-        return gm_tc;
-    }
+    c->owner = &gm_tc;
     gm_lock(&threads_lock);
-    gm_list_push(&all, &c->link);
-    gm_store_relaxed(&living, living + 1);
-    gm_tc = c;
+    struct gm_cache *had = take_back();
+    if (!had) {
+        gm_list_push(&all, &c->link);
+        gm_count_add(&living, 1);
+        gm_store_relaxed(&gm_tc, c);
+    }
     gm_unlock(&threads_lock);
-    return c;
+    if (!had) return c;
+    gm_fix_put(&caches, c);
+    return had;
 }
 
 /* Arms the exit handler. Setting a key may allocate (a second-level table in the C library): by now
  * gm_tc is set, so that comes back to an ordinary cache. */
 static void arm(struct gm_cache *c) {
-    c->keyed = 1;
-    if (!gm_os_thread_key_set(exit_key, c)) c->keyed = 0; /* no memory for it: tried again at the next miss */
+    gm_store_relaxed(&c->keyed, 1);
+    if (!gm_os_thread_key_set(exit_key, c)) gm_store_relaxed(&c->keyed, 0); /* no memory for it: tried again at the next miss */
 }
 
 struct gm_cache *gm_cache_get(void) {
-    struct gm_cache *c = gm_tc;
+    struct gm_cache *c = gm_load_relaxed(&gm_tc);
     if (GM_UNLIKELY(gm_load_relaxed(&have_orphans))) gm_cache_adopt_orphan();
     if (c == &gm_no_cache) {
         if (ending || gm_load_relaxed(&gm_always_slow)) return NULL;
@@ -149,7 +167,7 @@ struct gm_cache_more *gm_cache_more(struct gm_cache *c) {
 static void release_current(struct gm_cache *c, unsigned bin) {
     if (!c->more || !c->more->current[bin]) return;
     gm_central_release(c->more->current[bin]);
-    c->more->current[bin] = NULL;
+    gm_store_relaxed(&c->more->current[bin], NULL);
 }
 
 static void add_to_dead(struct gm_cache *c) {
@@ -184,7 +202,8 @@ static void discard(struct gm_cache *c) {
     gm_lock(&threads_lock);
     add_to_dead(c);
     gm_list_remove(&c->link);
-    gm_store_relaxed(&living, living - 1);
+    c->owner = NULL;
+    gm_count_add(&living, -1u);
     bool last = living == 0;
     gm_unlock(&threads_lock);
     if (last) gm_scavenge_thread_gone();
@@ -195,11 +214,17 @@ static void discard(struct gm_cache *c) {
 /* Other exit handlers, in this round and the three that may follow, still allocate and free: they do so
  * without a cache, straight from and to the central lists, as does the C library after the last. */
 static void at_thread_exit(void *value) {
-    struct gm_cache *c = value;
-    if (c != gm_tc) return; /* not this thread's (a child of a fork in a strange state): leave it */
-    gm_cache_flush(c);
+    struct gm_cache *armed = value; /* was this thread's, and may be another's by now */
+    gm_lock(&threads_lock);
+    struct gm_cache *c = take_back();
+    if (armed != c && armed->owner == &gm_tc) armed->owner = NULL; /* put away in a handler that never returns */
+    bool last = !c && living == 0;
+    gm_unlock(&threads_lock);
     ending = true;
-    gm_tc = &gm_no_cache;
+    if (last) gm_scavenge_thread_gone();
+    if (!c) return;
+    gm_cache_flush(c);
+    gm_store_relaxed(&gm_tc, &gm_no_cache);
     discard(c);
 }
 
@@ -213,7 +238,7 @@ void gm_cache_disable(void) {
     struct gm_cache *c = gm_tc;
     if (c == &gm_no_cache) return;
     gm_cache_flush(c);
-    gm_tc = &gm_no_cache;
+    gm_store_relaxed(&gm_tc, &gm_no_cache);
     if (!c->keyed) discard(c); /* else its exit handler would find it gone */
 }
 
@@ -342,6 +367,23 @@ void gm_cache_count_direct(unsigned cls, size_t requested) {
     gm_add_relaxed(&direct[cls].requested, requested);
 }
 
+/* ---- caches of sleeping threads (idle.c) */
+
+struct gm_cache *gm_cache_oldest_look(void) {
+    if (gm_list_empty(&all)) return NULL;
+    struct gm_cache *c = gm_list_entry(all.prev, struct gm_cache, link);
+    gm_list_remove(&c->link);
+    gm_list_push(&all, &c->link);
+    return c;
+}
+
+unsigned gm_cache_living(void) { return gm_load_relaxed(&living); }
+
+void gm_cache_retire(struct gm_cache *c) {
+    gm_cache_flush(c);
+    discard(c);
+}
+
 /* ---- fork */
 
 void gm_cache_threads_lock(void) { gm_lock(&threads_lock); }
@@ -362,6 +404,7 @@ void gm_cache_fork_child(void) {
         gm_store_relaxed(&have_orphans, true);
     }
     gm_store_relaxed(&living, 0);
+    gm_cache_lost = 0;
     if (mine != &gm_no_cache) {
         gm_list_push(&all, &mine->link);
         gm_store_relaxed(&living, 1);

@@ -11,7 +11,7 @@
  * warm one has a span to itself, and its refills need no lock.
  *
  * Who writes: the owning thread only. Others read counters for statistics (aligned words; a reader
- * may see them a little old). The child of a fork owns the caches of the threads that are gone
+ * may see them a little old); and take the whole cache from an owner who provably sleeps (idle.c). The child of a fork owns the caches of the threads that are gone
  * (gm_cache_adopt_orphans). */
 #ifndef GM_CACHE_H
 #define GM_CACHE_H
@@ -50,6 +50,10 @@ struct gm_cache {
     uint8_t busy;            /* the owner is inside a slow path: contents may be half moved */
     uint8_t keyed;           /* the exit handler is armed */
     int tid;
+    uint8_t quiet;           /* looks at which nothing had changed (idle.c; threads lock) */
+    bool lost;               /* the owner shall take it back at its next miss (threads lock) */
+    uint32_t signature;      /* at the last look */
+    struct gm_cache **owner; /* the owner's gm_tc; NULL: it was taken from it (threads lock) */
     struct gm_list link;     /* of all caches (threads lock) */
     uintptr_t tiny_next, tiny_end; /* free part of the thread's current tiny block */
     uint16_t inside_used;
@@ -121,6 +125,13 @@ size_t gm_cache_record_bytes(void);
 void gm_cache_arm_exit_handler(void);
 /* Every allocation of every thread takes the slow path from now on (called while single-threaded). */
 void gm_cache_disable(void);
+
+/* For idle.c. The cache that has not been looked at for longest; it counts as looked at now (threads lock). */
+struct gm_cache *gm_cache_oldest_look(void);
+unsigned gm_cache_living(void);
+extern GM_HIDDEN unsigned gm_cache_lost; /* caches so marked (threads lock) */
+/* A cache taken from its owner goes home, and its record with it. */
+void gm_cache_retire(struct gm_cache *c);
 
 /* Where the records lie, for a reader in another process (endpoint.h). `fixes`: n_fixes kinds of records. */
 struct gm_cache_counts { uint64_t mallocs, requested; };

@@ -104,7 +104,7 @@ unsigned gm_central_refill(unsigned cls, struct gm_span **current, void **out, u
         if (s) s->place = GM_PLACE_CURRENT;
         gm_unlock(&c->lock);
         if (!s && (s = new_span(cls, false)) != NULL) s->place = GM_PLACE_CURRENT;
-        *current = s;
+        gm_store_relaxed(current, s); /* read by idle.c */
         n = s ? gm_span_take(s, out, want) : 0;
     }
     if (n) gm_add_relaxed(&c->out, n);

@@ -38,7 +38,7 @@ GM_INLINE void *gm_alloc_pop_medium(struct gm_cache *c, size_t n, size_t cls) {
 
 GM_INLINE void *gm_alloc_fast(size_t n) {
     if (GM_UNLIKELY(n > GM_SMALL_MAX)) return gm_alloc_more(n);
-    return gm_alloc_pop(gm_tc, n, gm_class_of_small(n));
+    return gm_alloc_pop(gm_load_relaxed(&gm_tc), n, gm_class_of_small(n));
 }
 
 GM_INLINE void gm_free_fast(void *p) {
@@ -49,7 +49,7 @@ GM_INLINE void gm_free_fast(void *p) {
     uint8_t *state = &gm_space.state[i];
     /* Class 0, no live slot: bin 0 is always full, so that needs no test of its own. */
     size_t cls = gm_load_relaxed(state) & GM_STATE_CLASS;
-    struct gm_cache *c = gm_tc;
+    struct gm_cache *c = gm_load_relaxed(&gm_tc);
     void **top = c->top[cls];
     if (GM_UNLIKELY(top == c->limit[cls])) return gm_free_full(p, cls);
     gm_store_relaxed(state, 0);

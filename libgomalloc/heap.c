@@ -14,6 +14,7 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/conf.h"
+#include "libgomalloc/huge.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/pace.h"
@@ -27,7 +28,10 @@ static struct gm_heap_stats stats; /* guarded by heap_lock */
 static struct gm_pace pace;        /* the need of the last seconds */
 static size_t used_pages;          /* in spans */
 static bool lazily_released;       /* madvise:free was used: the zero bit means "given back", not "zero" */
+/* Atomic. The control group's is found in up to a dozen files, which is some 80 us, a tenth of the time that a small
+ * process takes from its start to its end: it is asked for from this size on. */
 static size_t memory_limit = SIZE_MAX;
+enum { ASK_FROM = 4 << 20 };
 const struct gm_heap_roots gm_heap_roots = { &stats, &pace, &memory_limit };
 bool gm_heap_pending;
 
@@ -82,6 +86,7 @@ static bool grow(struct gm_arena *a, size_t npages) {
     size_t step = gm_min(gm_max(a->committed / 16, GROW_MIN), GROW_MAX), room = a->size - a->committed;
     step = gm_min(gm_max(gm_align_up(step, GROW_STEP), need), room);
     if (need > room) return false;
+    if (gm_huge_wanted()) step = gm_min(gm_align_up(a->committed + step, GM_CHUNK_SIZE) - a->committed, room);
     if (gm_arena_commit(a, step) || (step > need && gm_arena_commit(a, need))) return true;
     tight = true;
     refused_commits++;
@@ -119,6 +124,7 @@ static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, bool any
     /* What the kernel will not commit here it will not commit elsewhere. */
     if (refused_commits != before) return NULL;
     a = gm_arena_new(worst << GM_PAGE_SHIFT);
+    if (a) gm_huge_tell((void *)a->base, a->size);
     if (a && !grow(a, worst)) {
         gm_arena_drop(a);
         a = NULL;
@@ -132,6 +138,7 @@ static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, bool any
  * peak of the resident memory stays near what is in use. The total given back this way is bounded by the
  * heap's size, and so is its cost. */
 static void pay_for_growth(size_t grown) {
+    gm_huge_consider();
     gm_lock(&heap_lock);
     const struct gm_pageindex *ix = &gm_space.primary.index;
     size_t dirty = (ix->free_pages - ix->zero_pages) << GM_PAGE_SHIFT;
@@ -159,7 +166,7 @@ static size_t backed_bytes(void) {
  * the time; 0 while the heap is so small that nobody will ask: such a process does not even touch the clock's page. */
 static uint64_t note_need(ptrdiff_t pages) {
     enum { SMALL_HEAP = 512 * 1024 };
-    used_pages += (size_t)pages;
+    gm_count_add(&used_pages, (size_t)pages);
     if ((used_pages << GM_PAGE_SHIFT) + dirty_bytes() <= SMALL_HEAP) return 0;
     uint64_t now = gm_os_coarse_time();
     gm_pace_need(&pace, now, used_pages << GM_PAGE_SHIFT);
@@ -172,6 +179,10 @@ static uint64_t note_need(ptrdiff_t pages) {
  * happen for every span. Nothing is refused: when no free page is left, the limit is passed. */
 static void keep_limit(void) {
     enum { MORE = 1 << 20 };
+    if (gm_load_relaxed(&memory_limit) == GM_LIMIT_OF_GROUP) {
+        if (gm_load_relaxed(&used_pages) << GM_PAGE_SHIFT < ASK_FROM) return;
+        if (gm_heap_memory_limit() == SIZE_MAX) return;
+    }
     gm_lock(&heap_lock);
     size_t backed = backed_bytes(), aim = memory_limit - memory_limit / 32;
     size_t want = backed > aim ? gm_min(backed - aim + MORE, dirty_bytes()) : 0;
@@ -188,6 +199,7 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, b
     if (!a) return false;
     *grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0;
     *zero = gm_pageindex_take(&a->index, page, npages) == npages && !lazily_released;
+    gm_huge_placed(a, page, npages, s->cls != 0);
     note_need((ptrdiff_t)npages);
     s->arena = a;
     s->start = a->base + (page << GM_PAGE_SHIFT);
@@ -244,7 +256,7 @@ static void give_pages(struct gm_arena *a, uintptr_t start, size_t npages, bool 
     gm_pageindex_give(&a->index, page, npages, zero);
     uint64_t now = note_need(-(ptrdiff_t)npages);
     for (size_t chunk = page / GM_CHUNK_PAGES; chunk <= (page + npages - 1) / GM_CHUNK_PAGES; chunk++)
-        a->index.level[0][chunk].freed = (uint32_t)(now >> GM_FREED_SHIFT);
+        a->index.level[0][chunk].freed = (uint32_t)(now >> GM_FREED_SHIFT) & GM_FREED_MASK;
 }
 
 void gm_heap_free(struct gm_span *s) {
@@ -254,6 +266,7 @@ void gm_heap_free(struct gm_span *s) {
         /* If that fails there may be no memory behind the addresses: they are never used again. */
         if (!gm_os_renew((void *)s->start, gm_span_bytes(s))) return;
         gm_os_name((void *)s->start, gm_span_bytes(s), "gomalloc heap"); /* or it could not merge */
+        gm_huge_tell((void *)s->start, gm_span_bytes(s));
         zero = true;
     }
     gm_lock(&heap_lock);
@@ -279,6 +292,7 @@ static bool resize_locked(struct gm_span *s, size_t npages) {
         write_entries(s, npages, old, true);
         uintptr_t tail = s->start + (npages << GM_PAGE_SHIFT);
         bool moved = s->flags & GM_SPAN_MOVED, renewed = moved && gm_os_renew((void *)tail, (old - npages) << GM_PAGE_SHIFT);
+        if (renewed) gm_huge_tell((void *)tail, (old - npages) << GM_PAGE_SHIFT);
         if (!moved || renewed) give_pages(a, tail, old - npages, renewed); /* else: as in gm_heap_free */
     } else {
         size_t more = npages - old, behind = gm_pageindex_run(&a->index, first + old, more);
@@ -343,7 +357,7 @@ enum pass { EVERYTHING, WHOLE_CHUNKS, SPARSE_CHUNKS };
 static bool chunk_stays(const struct gm_arena *a, size_t chunk) {
     enum { DENSE_FREE_PAGES = 8, YOUNG = 1000000000u >> GM_FREED_SHIFT };
     const struct gm_pageindex *ix = &a->index;
-    uint32_t age = (uint32_t)(gm_os_coarse_time() >> GM_FREED_SHIFT) - ix->level[0][chunk].freed;
+    uint32_t age = ((uint32_t)(gm_os_coarse_time() >> GM_FREED_SHIFT) - ix->level[0][chunk].freed) & GM_FREED_MASK;
     return age < YOUNG || gm_pagebits_count(ix->bits[chunk].free, 0, GM_CHUNK_PAGES) <= DENSE_FREE_PAGES;
 }
 
@@ -385,8 +399,10 @@ static size_t scavenge(enum pass pass, size_t want, uint64_t until) {
             gm_lock(&heap_lock);
             if (below == SIZE_MAX) below = a->committed >> GM_PAGE_SHIFT;
             n = take_run(a, pass, &below, &page);
+            bool split = n != 0 && gm_huge_leave(a, page, n);
             gm_unlock(&heap_lock);
             if (n == 0) break;
+            if (split) gm_huge_split(a, page, n);
             size_t from, released = release_pages(a, page, n, &from);
             gm_lock(&heap_lock);
             gm_pageindex_give(&a->index, page, n, false);
@@ -420,7 +436,14 @@ void gm_heap_read_need(struct gm_heap_need *out) {
 }
 
 void gm_heap_set_memory_limit(size_t bytes) { gm_store_relaxed(&memory_limit, bytes); }
-size_t gm_heap_memory_limit(void) { return gm_load_relaxed(&memory_limit); }
+
+size_t gm_heap_memory_limit(void) {
+    size_t limit = gm_load_relaxed(&memory_limit), of_group;
+    if (limit != GM_LIMIT_OF_GROUP) return limit;
+    of_group = gm_os_cgroup_limit();
+    /* Whoever sets a limit meanwhile wins. */
+    return gm_cas_release(&memory_limit, &limit, of_group) ? of_group : limit;
+}
 
 /* ---- numbers and checks */
 

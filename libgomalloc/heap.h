@@ -43,10 +43,10 @@ void gm_heap_read_need(struct gm_heap_need *out);
 GM_INLINE size_t gm_heap_slack(size_t used) { return used / 10 + 256 * 1024; }
 /* There may be work for the scavenger. Atomic; set by the heap, cleared by gm_heap_read_need. */
 extern GM_HIDDEN bool gm_heap_pending;
-/* Times in gm_pagesum.freed are nanoseconds shifted by this: 17 ms. */
-enum { GM_FREED_SHIFT = 24 };
 
-/* Soft limit of the library's memory; SIZE_MAX: none. */
+/* Soft limit of the library's memory; SIZE_MAX: none. GM_LIMIT_OF_GROUP stands for that of the control group; it
+ * is read when the heap first has some MiB, or the limit is asked for. */
+#define GM_LIMIT_OF_GROUP (SIZE_MAX - 1)
 void gm_heap_set_memory_limit(size_t bytes);
 size_t gm_heap_memory_limit(void);
 

@@ -15,6 +15,8 @@
 #include "libgomalloc/endpoint.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/huge.h"
+#include "libgomalloc/idle.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/scavenge.h"
@@ -39,7 +41,8 @@ void gm_constructor(char **envp) {
     gm_init_once();
     gm_conf_read(envp);
     gm_endpoint_start(envp);
-    gm_scavenge_init();
+    gm_huge_start();
+    gm_scavenge_init(gm_idle_drain);
     gm_cache_arm_exit_handler();
     if (gm_conf.stats == GM_STATS_EXACT) gm_exact_start();
     if (gm_conf.stats != GM_STATS_OFF) atexit(report_at_exit);

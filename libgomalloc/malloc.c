@@ -80,6 +80,9 @@
  * given back to the kernel: a bit per page). Small objects are always cleared: at most 32 KiB that
  * the caller is about to use anyway, against a mark per slot that says whether it was ever handed out.
  *
+ * THREADS THAT SLEEP hold what their caches hold. Once a second the scavenger's thread looks for caches that
+ * nothing has changed in, proves that their owners sleep in the kernel, and hands them home: idle.c.
+ *
  * LOCKS, in the order of lockrank.h: init, threads, tiny, one per class (central), heap, meta. The hit
  * paths take none, a common miss takes none (transfer, current span). */
 #include "libgomalloc/central.h"
@@ -99,7 +102,7 @@ GM_COLD void *gm_out_of_memory(void) {
 }
 
 GM_COLD bool gm_reclaim(void) {
-    struct gm_cache *c = gm_tc;
+    struct gm_cache *c = gm_load_relaxed(&gm_tc);
     if (c != &gm_no_cache) gm_cache_flush(c);
     gm_cache_flush_transfers();
     return true;
@@ -160,13 +163,14 @@ GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) { return alloc_missed(n, (
 
 GM_NOINLINE void *gm_alloc_more(size_t n) {
     bool zero;
-    if (GM_LIKELY(n <= GM_MEDIUM_MAX)) return gm_alloc_pop_medium(gm_tc, n, gm_class_of_medium(n));
+    if (GM_LIKELY(n <= GM_MEDIUM_MAX)) return gm_alloc_pop_medium(gm_load_relaxed(&gm_tc), n, gm_class_of_medium(n));
     return gm_large_alloc(n, 1, &zero);
 }
 
 void *gm_alloc_class(size_t n, unsigned cls) {
-    if (*gm_tc->top[cls] == NULL) return alloc_missed(n, cls, true);
-    return cls < GM_FIRST_MEDIUM ? gm_alloc_pop(gm_tc, n, cls) : gm_alloc_pop_medium(gm_tc, n, cls);
+    struct gm_cache *c = gm_load_relaxed(&gm_tc);
+    if (*c->top[cls] == NULL) return alloc_missed(n, cls, true);
+    return cls < GM_FIRST_MEDIUM ? gm_alloc_pop(c, n, cls) : gm_alloc_pop_medium(c, n, cls);
 }
 
 void *gm_alloc(size_t n) { return gm_alloc_fast(n); }

@@ -123,7 +123,7 @@ static struct gm_pagesum merge(const struct gm_pageindex *ix, unsigned k, size_t
         max = gm_max(max, gm_max(s->max, run + s->start));
         run = carry(s, k - 1, run);
     }
-    return (struct gm_pagesum){(uint32_t)start, (uint32_t)max, missing ? 0 : (uint32_t)run, 0};
+    return (struct gm_pagesum){(uint32_t)start, (uint32_t)max, missing ? 0 : (uint32_t)run, 0, 0};
 }
 
 static struct gm_pagesum summary(const struct gm_pageindex *ix, unsigned k, size_t node) {
@@ -132,6 +132,7 @@ static struct gm_pagesum summary(const struct gm_pageindex *ix, unsigned k, size
     struct gm_pagesum s;
     gm_pagebits_summary(&ix->bits[node], &s.start, &s.max, &s.end);
     s.freed = ix->level[0][node].freed;
+    s.huge = ix->level[0][node].huge;
     return s;
 }
 
@@ -230,6 +231,15 @@ void gm_pageindex_mark_zero(struct gm_pageindex *ix, size_t page, size_t n) {
         GM_CHECK(gm_pagebits_all(p.bits->free, p.from, p.n));
         ix->zero_pages += p.n - gm_pagebits_count(p.bits->zero, p.from, p.n);
         gm_pagebits_set(p.bits->zero, p.from, p.n);
+    }
+}
+
+void gm_pageindex_mark_backed(struct gm_pageindex *ix, size_t page, size_t n) {
+    check_range(ix->grown, page, n);
+    while (n > 0) {
+        struct piece p = next_piece(ix, &page, &n);
+        ix->zero_pages -= gm_pagebits_count(p.bits->zero, p.from, p.n);
+        gm_pagebits_clear(p.bits->zero, p.from, p.n);
     }
 }
 

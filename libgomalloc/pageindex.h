@@ -18,8 +18,12 @@
 
 struct gm_pagesum {
     uint32_t start, max, end; /* free pages at the start, longest run, at the end */
-    uint32_t freed;           /* level 0: when a page of the chunk was last freed; the heap's, not the index's */
+    uint32_t freed : 30;      /* level 0: when a page of the chunk was last freed, 0: never; the heap's, not the index's */
+    uint32_t huge : 2;        /* level 0: likewise (huge.c) */
 };
+
+/* Its times: nanoseconds shifted by this (17 ms), modulo the mask. */
+enum { GM_FREED_SHIFT = 24, GM_FREED_MASK = (1 << 30) - 1 };
 
 struct gm_pageindex {
     struct gm_pagebits *bits;                       /* one per chunk */
@@ -68,6 +72,8 @@ size_t gm_pageindex_run(const struct gm_pageindex *ix, size_t page, size_t limit
 size_t gm_pageindex_next_dirty(const struct gm_pageindex *ix, size_t below, size_t limit, size_t *page);
 /* Free pages were given back: sets their zero bit (some may have it already). */
 void gm_pageindex_mark_zero(struct gm_pageindex *ix, size_t page, size_t n);
+/* The contrary: what is free of them is backed, its zero bit goes. */
+void gm_pageindex_mark_backed(struct gm_pageindex *ix, size_t page, size_t n);
 
 /* Debug: recomputes everything and checks it against what is stored. */
 void gm_pageindex_verify(const struct gm_pageindex *ix);

@@ -4,7 +4,8 @@
  * A process with one thread gets no helper: programs count their threads, and unshare refuses those that
  * have more than one. There the work is done inline, on the slow paths of malloc and free, and what time
  * has passed since the heap fell is credited, so that a few allocations after a rest give back all that is
- * due. Once the program has started a thread, a background thread does it, whether anybody allocates or not.
+ * due. Once the program has started a thread, a background thread does it, whether anybody allocates or not,
+ * and takes the caches of sleeping threads as well (idle.c).
  *
  * It is made where the program itself has just called pthread_create, right behind that call: whatever
  * locks the program holds there did not keep it from making a thread, and nobody waits for ours. Never
@@ -21,6 +22,7 @@
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/conf.h"
+#include "libgomalloc/huge.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/pace.h"
 
@@ -33,6 +35,7 @@ static uint64_t next_look;          /* atomic: inline work is not looked for bef
 static struct gm_pace pace;         /* its account; only whoever is working */
 static uint64_t worked_ns, traced_ns, released_bytes; /* likewise; the first is read anywhere */
 
+static gm_scavenge_drain drain_caches; /* from the constructor on */
 static uint32_t background;         /* atomic: the thread exists */
 static uint32_t wake_word;          /* futex */
 
@@ -95,6 +98,7 @@ GM_COLD void gm_scavenge_inline(void) {
 }
 
 size_t gm_scavenge_all(void) {
+    if (drain_caches) drain_caches(gm_os_nanotime() + SECOND_NS / 10, true);
     size_t done = gm_heap_scavenge(SIZE_MAX);
     if (gm_conf.scavtrace && begin()) {
         released_bytes += done;
@@ -115,9 +119,41 @@ static bool left_alone(bool soon) {
     return false;
 }
 
+/* Chunks that have long been dense become huge pages (huge.c). The look goes round the primary arena. */
+static void collapse(uint64_t until) {
+    static size_t next;
+    struct gm_arena *a = &gm_space.primary;
+    size_t chunks = gm_load_relaxed(&a->committed) / GM_CHUNK_SIZE;
+    for (size_t looks = 0; looks < chunks && gm_os_nanotime() < until; looks++, next++) {
+        bool ask;
+        if (next >= chunks) next = 0;
+        gm_heap_lock();
+        bool go = gm_huge_due(a, next);
+        gm_heap_unlock();
+        if (!go || !gm_huge_is_resident(a, next)) continue;
+        gm_heap_lock();
+        go = gm_huge_begin(a, next, &ask);
+        gm_heap_unlock();
+        if (go) gm_huge_collapse(a, next, ask);
+    }
+}
+
+/* Once a second, for at most a hundredth of that time: the caches of sleeping threads, and dense chunks. */
+static void tidy(void) {
+    static uint64_t next;
+    uint64_t now = gm_os_nanotime();
+    if (!drain_caches || now < next || !begin()) return;
+    drain_caches(now + SECOND_NS / 100, false);
+    collapse(now + SECOND_NS / 100);
+    gm_store_relaxed(&worked_ns, worked_ns + (gm_os_nanotime() - now));
+    end();
+    next = now + SECOND_NS;
+}
+
 static void run(void) {
     for (uint32_t seen = gm_load_relaxed(&wake_word), woken = seen;; seen = woken) {
         uint64_t rest = SECOND_NS;
+        tidy();
         if (gm_load_relaxed(&gm_heap_pending) && begin()) {
             rest = step();
             end();
@@ -146,8 +182,9 @@ void gm_scavenge_fork_child(void) {
     gm_store_relaxed(&working, 0); /* the thread that was may be left behind; the record is at worst behind */
 }
 
-void gm_scavenge_init(void) {
+void gm_scavenge_init(gm_scavenge_drain drain_idle) {
+    drain_caches = drain_idle;
     int64_t limit = gm_conf.memlimit;
-    if (limit == GM_CONF_CGROUP) gm_heap_set_memory_limit(gm_os_cgroup_limit());
+    if (limit == GM_CONF_CGROUP) gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
     else if (limit >= 0) gm_heap_set_memory_limit((size_t)limit);
 }

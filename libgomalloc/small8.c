@@ -14,9 +14,10 @@ static uint8_t *state_of(const struct gm_span *s, uintptr_t p) {
 }
 
 void gm_small8_mark(struct gm_span *s, uintptr_t p, size_t n) {
-    gm_store_relaxed(state_of(s, p), (uint8_t)(GM_CLASS_8 | gm_tc->colour));
-    gm_count_add(&gm_tc->mallocs[GM_CLASS_8], 1);
-    gm_count_add(&gm_tc->requested[GM_CLASS_8], n);
+    struct gm_cache *c = gm_load_relaxed(&gm_tc);
+    gm_store_relaxed(state_of(s, p), (uint8_t)(GM_CLASS_8 | c->colour));
+    gm_count_add(&c->mallocs[GM_CLASS_8], 1);
+    gm_count_add(&c->requested[GM_CLASS_8], n);
 }
 
 void *gm_small8_alloc(struct gm_cache *c, size_t n) {

@@ -56,7 +56,7 @@ void gm_stats_sum(const struct gm_stats_parts *p, struct gomalloc_stats *s) {
     s->heap_goal = p->heap.goal;
     s->scavenged = p->heap.scavenged;
     s->scavenge_ns = p->scavenge_ns;
-    s->memory_limit = p->memory_limit == SIZE_MAX ? 0 : p->memory_limit;
+    s->memory_limit = p->memory_limit >= GM_LIMIT_OF_GROUP ? 0 : p->memory_limit;
     s->mspan_sys = p->span_records;
     s->mcache_sys = p->cache_records;
     uint64_t records = s->mspan_sys + s->mcache_sys;

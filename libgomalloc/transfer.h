@@ -20,6 +20,8 @@ bool gm_transfer_put(unsigned cls, void **slots, unsigned n, size_t class_bytes)
 /* Takes a batch: stores its slots in out[0..GM_BATCH_MAX) and returns how many; 0: there is none. Without
  * `all` it may miss one that another thread is just putting. */
 unsigned gm_transfer_get(unsigned cls, void **out, bool all);
+/* Whether the class has batches that nobody has moved since the last call. */
+bool gm_transfer_is_quiet(unsigned cls);
 /* Slots waiting here, for statistics. */
 unsigned gm_transfer_count(unsigned cls);
 /* Where the batches lie, for a reader in another process (endpoint.h): GM_CLASSES records of `stride` bytes, at

@@ -46,6 +46,15 @@ enum gm_os_moved gm_os_move(void *from, void *to, size_t size);
 /* After gm_os_move the target is a mapping of its own; this makes [p, p + size) ordinary, zeroed,
  * ready memory again that can merge with its neighbours. False: nothing changed. */
 bool gm_os_renew(void *p, size_t size);
+/* What the machine's administrator allows for transparent huge pages of `size` bytes; NEVER if theirs are of another size. */
+enum gm_os_huge_setting { GM_OS_HUGE_NEVER, GM_OS_HUGE_ASKED, GM_OS_HUGE_ALWAYS };
+enum gm_os_huge_setting gm_os_huge_setting(size_t size);
+/* Reserved or ready memory asks for huge pages, or for none. False: refused. */
+bool gm_os_huge(void *p, size_t size, bool huge);
+/* Makes the ready range one huge page now, pages that nobody has touched included. False: could not. */
+bool gm_os_collapse(void *p, size_t size);
+/* Bytes of the ready range that memory stands behind; at most 1024 pages. */
+size_t gm_os_resident(void *p, size_t size);
 /* Leaves the range out of core dumps, and names it for /proc/self/maps. Both silently optional. */
 void gm_os_dontdump(void *p, size_t size);
 void gm_os_name(void *p, size_t size, const char *name);
@@ -71,6 +80,11 @@ enum gm_os_where gm_os_where(const void *p);
 int gm_os_gettid(void);
 /* True while the thread `tid` exists in this process. */
 bool gm_os_thread_exists(int tid);
+/* Whether thread `tid` of this process sleeps in a system call of the kinds in which programs wait. `futex`: the word
+ * it waits for, 0 if it is no such call. When two answers with the same `switches` are true, the thread slept
+ * all the time between the returns of both. False also where the kernel does not tell. */
+struct gm_os_asleep { uint64_t switches; uintptr_t futex; };
+bool gm_os_asleep(int tid, struct gm_os_asleep *out);
 /* Starts a thread of the library's own: detached, all signals blocked that may be. Called where the
  * program could start one itself. False: refused. */
 bool gm_os_thread_start(void (*run)(void), const char *name);

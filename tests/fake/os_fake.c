@@ -315,7 +315,10 @@ size_t gm_os_address_space_left(void) {
     leave();
     return left;
 }
-size_t gm_os_cgroup_limit(void) { return SIZE_MAX; }
+size_t gm_os_cgroup_limit(void) {
+    fake.group_asked++;
+    return fake.group_limit ? fake.group_limit : SIZE_MAX;
+}
 size_t gm_os_physical_memory(void) { return fake.memory; }
 
 enum gm_os_where gm_os_where(const void *p) { return fake_state_of(p) >= FAKE_READY ? GM_AT_ANONYMOUS : GM_AT_NOTHING; }
@@ -355,6 +358,23 @@ uint64_t gm_os_nanotime(void) {
 uint64_t gm_os_coarse_time(void) { return gm_os_nanotime(); }
 void fake_advance(uint64_t ns) { __atomic_add_fetch(&fake.now, ns, __ATOMIC_RELAXED); }
 
+enum gm_os_huge_setting gm_os_huge_setting(size_t size) { return fake.huge; }
+bool gm_os_huge(void *p, size_t size, bool huge) {
+    enter();
+    check_range("huge", p, size);
+    check_states("huge", p, size, 1u << FAKE_RESERVED | 1u << FAKE_READY | 1u << FAKE_RELEASED);
+    fake.huge_asked += huge;
+    fake.small_asked += !huge;
+    leave();
+    return true;
+}
+bool gm_os_collapse(void *p, size_t size) {
+    fake.collapsed++;
+    memset(p, 0, 0);
+    return true;
+}
+size_t gm_os_resident(void *p, size_t size) { return fake_resident(p, size); }
+bool gm_os_asleep(int tid, struct gm_os_asleep *out) { return false; }
 bool gm_os_thread_start(void (*run)(void), const char *name) { return false; }
 unsigned gm_os_threads_alive(void) { return 1; }
 

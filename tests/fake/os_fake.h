@@ -7,6 +7,7 @@
 #ifndef TESTS_FAKE_OS_FAKE_H
 #define TESTS_FAKE_OS_FAKE_H
 
+#include "libgomalloc/os/os.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,7 +29,11 @@ struct fake {
     bool lose_target;             /* a move that fails takes the memory at its target along */
     uint64_t tick;                /* the clock moves by this at every look */
     bool (*refuse)(enum fake_kind kind, const void *p, size_t size); /* NULL: refuse nothing */
+    size_t group_limit;           /* of the control group; 0: none */
+    enum gm_os_huge_setting huge;
     /* What happened. */
+    unsigned huge_asked, small_asked, collapsed;
+    unsigned group_asked;
     size_t calls[FAKE_KINDS];
     size_t failures;              /* calls that failed because a test said so, or a limit did */
     size_t failed[FAKE_FALLIBLE]; /* the same by kind */

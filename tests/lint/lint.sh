@@ -13,8 +13,8 @@ layers='
 base      base/* os/os.h gomalloc.h
 os        os/*
 records   meta sizeclass conf
-pages     pagebits pageindex pace arena span heap scavenge
-caches    sweep central transfer cache
+pages     pagebits pageindex pace arena span huge heap scavenge
+caches    sweep central transfer cache idle
 front     alloc fastpath front malloc free realloc align large small8 tiny exact init nested stats stats_format stats_sum hooks gcview endpoint
 '
 # base      knows no allocator and no kernel. It writes, aborts and sleeps through os/os.h, which belongs here:

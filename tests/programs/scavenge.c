@@ -101,6 +101,54 @@ TEST_LIMIT(a_child_of_a_threaded_process_does_it_itself, 60) {
     while (read(done[0], &c, 1) > 0) {} /* until the grandchild is gone */
 }
 
+/* ---- threads that wait for work */
+
+enum { POOL = 100 };
+static pthread_barrier_t worked;
+static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t pool_wakes = PTHREAD_COND_INITIALIZER;
+static bool pool_ends;
+
+/* A burst in many sizes, then a wait for more work. */
+static void *worker(void *arg) {
+    enum { BURST = 3000 };
+    unsigned number = (unsigned)(uintptr_t)arg;
+    struct check_rng rng = check_rng(number);
+    char **p = malloc(BURST * sizeof *p);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < BURST; i++) p[i] = memset(malloc(1 + check_below(&rng, i % 8 ? 300 : 4000)), 1, 1);
+        for (int i = 0; i < BURST; i++) free(p[i]);
+    }
+    free(p);
+    pthread_barrier_wait(&worked);
+    pthread_mutex_lock(&pool_lock);
+    while (!pool_ends) pthread_cond_wait(&pool_wakes, &pool_lock);
+    pthread_mutex_unlock(&pool_lock);
+    for (int i = 0; i < 300; i++) free(memset(malloc(200), 1, 200)); /* still works */
+    return NULL;
+}
+
+TEST_LIMIT(a_hundred_idle_threads_keep_at_most_4_kib_each, 60) {
+    pthread_t t[POOL];
+    struct gomalloc_stats s;
+    if (!gomalloc_read_stats) skip("no library");
+    pthread_barrier_init(&worked, NULL, POOL + 1);
+    for (uintptr_t i = 0; i < POOL; i++) pthread_create(&t[i], NULL, worker, (void *)i);
+    pthread_barrier_wait(&worked);
+    gomalloc_read_stats(&s, sizeof s);
+    uint64_t before = s.heap_inuse - s.heap_alloc;
+    nap(5); /* two looks, a second each, and the pace of taking */
+    gomalloc_read_stats(&s, sizeof s);
+    diag("free in spans: %lu KiB after the burst, %lu KiB later, of %lu caches; scavenger %lu us", (unsigned long)(before >> 10),
+         (unsigned long)((s.heap_inuse - s.heap_alloc) >> 10), (unsigned long)s.threads, (unsigned long)(s.scavenge_ns / 1000));
+    expect_at_most(s.heap_inuse - s.heap_alloc, POOL * 4096);
+    pthread_mutex_lock(&pool_lock);
+    __atomic_store_n(&pool_ends, true, __ATOMIC_RELAXED);
+    pthread_cond_broadcast(&pool_wakes);
+    pthread_mutex_unlock(&pool_lock);
+    for (int i = 0; i < POOL; i++) pthread_join(t[i], NULL);
+}
+
 static void *sleeper(void *unused) {
     nap(0.3);
     return NULL;

@@ -127,7 +127,6 @@ TEST(values_not_built_yet) {
         {"gcpercent:50", "gcpercent:50 is not built yet, using off"},
         {"free:ignore", "free:ignore is not built yet, using honour"},
         {"barrier:uffd", "barrier:uffd is not built yet, using auto"},
-        {"thp:never", "thp:never is not built yet, using auto"},
         {"harden:on", "harden:on is not built yet, using off"},
         {"harden", "harden:on is not built yet, using off"},
         {"profile:512K", "profile:512K is not built yet, using off"},

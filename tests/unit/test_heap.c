@@ -208,6 +208,65 @@ static void release_model(size_t from, size_t to) {
     memset(owner + from, 0, to - from);
 }
 
+/* huge.c: what asks for huge pages, what takes the wish back, and what that does to the accounts. */
+TEST(fresh_chunks_of_slots_ask_for_huge_pages) {
+    enum { CHUNK = GM_CHUNK_PAGES };
+    struct gm_heap_stats h;
+    struct gm_span *first = NULL, *large_one;
+    fake.huge = GM_OS_HUGE_ASKED;
+    unsigned small = gm_class_of(1024), pages = gm_class_pages[gm_class_of(1024)];
+    large_one = large(40 * CHUNK); /* large enough a heap, but this object asks for nothing */
+    expect_eq(fake.huge_asked, 0);
+    for (unsigned i = 0; i < 3 * CHUNK / pages; i++) {
+        struct gm_span *s = gm_heap_alloc_small(small, true);
+        if (!first && fake.huge_asked) first = s;
+    }
+    expect(fake.huge_asked >= 2 && fake.huge_asked <= 4);
+    expect(first && first->start % GM_CHUNK_SIZE == 0);
+    gm_heap_read_stats(&h);
+    struct gm_span *more = gm_heap_alloc_small(small, true);
+    gm_heap_verify();
+    /* A hole in it: the wish is taken back first. */
+    unsigned before = fake.small_asked;
+    gm_heap_free(first);
+    expect_eq(gm_heap_scavenge((size_t)pages << GM_PAGE_SHIFT) >= (size_t)pages << GM_PAGE_SHIFT, 1);
+    gm_heap_scavenge(SIZE_MAX);
+    expect(fake.small_asked > before);
+    before = fake.small_asked;
+    gm_heap_free(large_one); /* had not asked */
+    gm_heap_scavenge(SIZE_MAX);
+    expect_eq(fake.small_asked, before);
+    gm_heap_free(more);
+    gm_heap_verify();
+}
+
+TEST(without_huge_pages_nothing_is_asked) {
+    struct gm_span *s = large(40 * GM_CHUNK_PAGES);
+    unsigned before = fake.small_asked; /* the tables */
+    for (int i = 0; i < 1000; i++) gm_heap_alloc_small(gm_class_of(1024), true);
+    gm_heap_free(s);
+    gm_heap_scavenge(SIZE_MAX);
+    expect_eq(fake.huge_asked, 0);
+    expect_eq(fake.small_asked, before);
+}
+
+TEST(the_group_is_asked_once_and_by_no_small_process) {
+    struct gm_span *s[8];
+    fake.group_limit = 16 * MIB;
+    gm_init_once();
+    gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
+    for (int i = 0; i < 3; i++) s[i] = large(MIB / GM_PAGE_SIZE);
+    expect_eq(fake.group_asked, 0);
+    for (int i = 3; i < 8; i++) s[i] = large(MIB / GM_PAGE_SIZE);
+    expect_eq(fake.group_asked, 1);
+    expect_eq(gm_heap_memory_limit(), 16 * MIB);
+    for (int i = 0; i < 8; i++) gm_heap_free(s[i]);
+    gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
+    fake.group_limit = 0;
+    expect_eq(gm_heap_memory_limit(), SIZE_MAX);
+    expect_eq(fake.group_asked, 2);
+}
+
 TEST(random_operations_against_a_model) {
     struct check_rng rng = check_rng(1);
     gm_init_once();
