@@ -42,7 +42,7 @@ all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
 COLD := heap meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
-        mallinfo next sanitizer signal pace scavenge cgroup_linux thread
+        mallinfo mask next sanitizer signal pace scavenge cgroup_linux thread
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile
@@ -84,6 +84,7 @@ STATIC_SANITIZER.tsan := -static-libtsan
 
 bin = $(patsubst %,$B/%,$(basename $(wildcard $1)))
 unit_tests := $(call bin,tests/unit/*.c)
+inside_tests := $(if $(filter release debug,$(VARIANT)),$(call bin,tests/inside/*.c))
 host_tests := $(call bin,tests/api/*.c tests/api/*.cpp tests/programs/*.c tests/programs/*.cpp tests/stress/*.c)
 misuse_programs := $(call bin,tests/misuse/*.c)
 fuzz_sources := tests/fuzz/fuzz.c tests/fuzz/model.c
@@ -105,6 +106,13 @@ $B/tests/unit/%: tests/unit/%.c $B/tests/check.o $B/tests/fake/os_fake.o $B/libg
 	@mkdir -p $(@D)
 	$(CC) $(UNITFLAGS) -o $@ $< $B/tests/check.o $$(head -1 $< | grep -q 'fake os' && echo $B/tests/fake/os_fake.o) \
 	    $B/libgomalloc.a $(STATIC_SANITIZER.$(VARIANT)) -lm
+
+# These are programs with the whole library in them: libc's names, and its insides to look at. One thing they answer
+# themselves: that no sanitizer is there (the search for it would find its own table of names in the program).
+inside_objects = $(filter-out %/sanitizer.o,$(objects))
+$B/tests/inside/%: tests/inside/%.c $B/tests/check.o $(inside_objects)
+	@mkdir -p $(@D)
+	$(CC) $(UNITFLAGS) -fno-builtin -o $@ $< $B/tests/check.o $(inside_objects) -ldl -lm
 
 $B/tests/fuzz/fuzz: $(fuzz_sources) tests/fuzz/model.h $B/tests/check.o $B/libgomalloc.a
 	@mkdir -p $(@D)
@@ -131,7 +139,7 @@ $B/tests/programs/plugins/%.so: tests/programs/plugins/%.cpp
 	$(CXX) $(filter-out -std=gnu17,$(TESTFLAGS)) -std=gnu++17 -fPIC -shared -o $@ $<
 
 test_programs := $(host_tests) $(misuse_programs) $(fuzz_programs) $(golden_programs) $(plugins)
-test-programs: all $(unit_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs))
+test-programs: all $(unit_tests) $(inside_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs))
 
 PROVE := prove --timer --exec tests/exec
 SUB = $(MAKE) --no-print-directory -s
@@ -155,7 +163,7 @@ test: setup-test
 
 prove: test-programs
 	@echo "== $(VARIANT)"
-	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests) $(fuzz_programs) $(host_tests) $(scripts)
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests) $(inside_tests) $(fuzz_programs) $(host_tests) $(scripts)
 
 prove-unit: test-programs
 	@echo "== $(VARIANT): unit tests"

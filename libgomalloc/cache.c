@@ -76,6 +76,25 @@ static void reset(struct gm_cache *c) {
     for (unsigned b = 0; b < GM_BINS; b++) c->top[b] = c->limit[b] = nothing;
 }
 
+/* The collector turns all colours over while this thread is held, wherever that is, by the list of caches. So
+ * the cache is in the list first, and then takes the colour until it has the current one. */
+static void take_colour(struct gm_cache *c) {
+    do {
+        gm_store_relaxed(&c->colour, gm_load_relaxed(&gm_colour));
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    } while (gm_load_relaxed(&c->colour) != gm_load_relaxed(&gm_colour));
+}
+
+/* gm_list_push for readers that stop the writer anywhere and follow `next` (gm_cache_flip, gm_cache_each): the
+ * node leads on before it is led to. Removing is one store to `next` anyway. */
+static void push_visibly(struct gm_list *head, struct gm_list *node) {
+    gm_store_relaxed(&node->next, head->next);
+    node->prev = head;
+    head->next->prev = node;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    gm_store_release(&head->next, node);
+}
+
 static struct gm_cache *attach(void) {
     struct gm_cache *c = gm_fix_get(&caches);
     if (!c) return NULL;
@@ -86,10 +105,11 @@ static struct gm_cache *attach(void) {
         return gm_tc;
     }
     gm_lock(&threads_lock);
-    gm_list_push(&all, &c->link);
+    push_visibly(&all, &c->link);
     living++;
     gm_tc = c;
     gm_unlock(&threads_lock);
+    take_colour(c);
     return c;
 }
 
@@ -336,6 +356,33 @@ void gm_cache_count_direct(unsigned cls, size_t requested) {
     gm_add_relaxed(&direct[cls].requested, requested);
 }
 
+/* ---- for the collector: the world is held, locks are in anybody's hands */
+
+static void flip_list(const struct gm_list *list) {
+    for (struct gm_list *l = gm_load_acquire(&list->next); l != list; l = gm_load_acquire(&l->next))
+        gm_store_relaxed(&gm_list_entry(l, struct gm_cache, link)->colour, gm_load_relaxed(&gm_colour));
+}
+
+void gm_cache_flip(void) {
+    gm_store_relaxed(&gm_colour, gm_load_relaxed(&gm_colour) ^ GM_STATE_COLOUR);
+    gm_store_relaxed(&gm_no_cache.colour, gm_load_relaxed(&gm_colour));
+    flip_list(&all);
+    flip_list(&orphans);
+}
+
+void gm_cache_each_tiny(void (*fn)(void *arg, uintptr_t p), void *arg) {
+    const struct gm_list *lists[2] = { &all, &orphans };
+    for (unsigned i = 0; i < 2; i++) {
+        for (struct gm_list *l = gm_load_acquire(&lists[i]->next); l != lists[i]; l = gm_load_acquire(&l->next)) {
+            const struct gm_cache *c = gm_list_entry(l, struct gm_cache, link);
+            /* The open block ends where tiny_end says; while it is being closed one of the two may be 0. */
+            uintptr_t end = gm_load_relaxed(&c->tiny_end), next = gm_load_relaxed(&c->tiny_next);
+            if (end) fn(arg, end - 1);
+            if (next) fn(arg, next);
+        }
+    }
+}
+
 /* ---- fork */
 
 void gm_cache_threads_lock(void) { gm_lock(&threads_lock); }
@@ -392,6 +439,10 @@ void gm_cache_adopt_orphan(void) {
     if (!c->busy) gm_fix_put(&caches, c);
 }
 
+void gm_cache_adopt_orphans(void) {
+    while (gm_load_relaxed(&have_orphans)) gm_cache_adopt_orphan();
+}
+
 /* ---- numbers and checks */
 
 static void add_totals(const struct gm_list *list, struct gm_cache_totals totals[GM_CLASSES]) {
@@ -434,7 +485,7 @@ void gm_cache_verify(struct gm_cache *c) {
             uintptr_t slot = (uintptr_t)first_of(c, cls)[i];
             const struct gm_span *s = gm_span_of(&gm_space.primary, slot);
             GM_CHECK(s && s->cls == cls && gm_span_slot(s, gm_span_index(s, slot)) == slot);
-            GM_CHECK(gm_space.state_bias[slot >> GM_STATE_SHIFT] == 0);
+            GM_CHECK(gm_load_relaxed(&gm_space.state_bias[slot >> GM_STATE_SHIFT]) == 0);
             GM_CHECK(!(gm_load_relaxed(&s->home[gm_span_index(s, slot) / 64]) >> (gm_span_index(s, slot) & 63) & 1));
         }
     }

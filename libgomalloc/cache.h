@@ -107,6 +107,11 @@ void gm_cache_give_direct(unsigned cls, void *slot);
 /* Counts an allocation by a thread without a cache. */
 void gm_cache_count_direct(unsigned cls, size_t requested);
 
+/* Turns the colour over, of all caches and of those to come; and the open tiny blocks' addresses. For the
+ * collector, while every other thread is held. */
+void gm_cache_flip(void);
+void gm_cache_each_tiny(void (*fn)(void *arg, uintptr_t p), void *arg);
+
 /* Sums over all caches, living and dead, of class cls. */
 struct gm_cache_totals {
     uint64_t mallocs, requested, cached; /* cached: slots in arrays now */
@@ -135,6 +140,8 @@ void gm_cache_threads_unlock(void);
 void gm_cache_fork_child(void);
 /* Takes over what one such cache holds, if there is one. Called on slow paths. */
 void gm_cache_adopt_orphan(void);
+/* The same for all of them. */
+void gm_cache_adopt_orphans(void);
 /* Debug: every slot in the cache is free, of the right class, and in it once. */
 void gm_cache_verify(struct gm_cache *c);
 

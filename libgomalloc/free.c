@@ -8,7 +8,9 @@
 #include "libgomalloc/fastpath.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/noscan.h"
 #include "libgomalloc/scavenge.h"
 
 static struct gm_foreign foreign;
@@ -18,7 +20,7 @@ void gm_set_foreign(const struct gm_foreign *f) { foreign = *f; }
 static enum gm_what what_in_span(const struct gm_span *s, uintptr_t p, size_t *usable) {
     if (s->cls == 0) {
         *usable = gm_span_bytes(s);
-        if (p == s->start) return GM_LARGE;
+        if (p == s->start) return gm_load_relaxed(&s->state) ? GM_LARGE : GM_FREED;
         return p & 15 ? GM_MISALIGNED : GM_INTERIOR;
     }
     *usable = gm_class_size[s->cls];
@@ -47,13 +49,15 @@ static void free_slot(struct gm_span *s, void *p) {
     unsigned cls = s->cls;
     gm_store_relaxed(gm_arena_state_of(s->arena, (uintptr_t)p), 0);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_always_slow))) gm_exact_free(p, gm_class_size[cls]);
-    gm_central_give(cls, &p, 1);
+    if (gm_span_is_odd(s)) gm_odd_give(s, p);
+    else gm_central_give(cls, &p, 1);
 }
 
 GM_NOINLINE void gm_free_odd(void *p) {
     if (p == NULL) return;
     struct gm_span *s;
     size_t usable;
+    if (GM_UNLIKELY(gm_free_ignored) && gm_arena_of(p)) return;
     enum gm_what what = gm_what_is(p, &s, &usable);
     if (gm_nested() && what < GM_NESTED && what != GM_FOREIGN) return gm_nested_defer(p);
     switch (what) {
@@ -62,7 +66,7 @@ GM_NOINLINE void gm_free_odd(void *p) {
         foreign.free(p);
         return;
     case GM_NESTED: gm_nested_release(p); return;
-    case GM_SLOT: free_slot(s, p); return; /* outside the primary arena */
+    case GM_SLOT: free_slot(s, p); return; /* outside the primary arena, or of a span of noscan.c */
     case GM_SMALL8:
         if (gm_small8_free(s, (uintptr_t)p)) return;
         gm_misuse(GM_CRIME_DOUBLE_FREE, p);
@@ -70,7 +74,7 @@ GM_NOINLINE void gm_free_odd(void *p) {
         if (gm_tiny_free(s, (uintptr_t)p)) return;
         gm_misuse(GM_CRIME_DOUBLE_FREE, p);
     case GM_LARGE:
-        gm_large_free(s);
+        if (!gm_large_free(s)) gm_misuse(GM_CRIME_DOUBLE_FREE, p);
         gm_scavenge_poll();
         return;
     case GM_FREED: gm_misuse(GM_CRIME_DOUBLE_FREE, p);
@@ -82,7 +86,7 @@ GM_NOINLINE void gm_free_odd(void *p) {
 
 GM_NOINLINE void gm_free_full(void *p, size_t class) {
     unsigned cls = (unsigned)class;
-    if (cls == 0) return gm_free_odd(p);
+    if (cls <= GM_CLASS_8) return gm_free_odd(p); /* no live slot, or an odd one (gcview.h) */
     if (gm_nested()) return gm_nested_defer(p);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);

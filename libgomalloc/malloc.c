@@ -90,6 +90,7 @@
 #include <string.h>
 
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/scavenge.h"
 
@@ -108,8 +109,9 @@ GM_COLD bool gm_reclaim(void) {
 /* Marks a slot that came straight from a central list as allocated. */
 static void *hand_out_direct(void *p, size_t n, unsigned cls) {
     struct gm_arena *a = gm_arena_of(p);
-    if (cls == GM_CLASS_8) *((uint8_t *)gm_span_of(a, (uintptr_t)p)->side + (((uintptr_t)p & (GM_PAGE_SIZE - 1)) >> 3)) = GM_CLASS_8;
-    else gm_store_relaxed(gm_arena_state_of(a, (uintptr_t)p), (uint8_t)cls);
+    uint8_t state = (uint8_t)(cls | gm_load_relaxed(&gm_colour));
+    if (cls == GM_CLASS_8) gm_small8_set(gm_span_of(a, (uintptr_t)p), (uintptr_t)p, state);
+    else gm_store_relaxed(gm_arena_state_of(a, (uintptr_t)p), state);
     gm_cache_count_direct(cls, n);
     if (gm_load_relaxed(&gm_always_slow)) gm_exact_alloc(p, gm_class_size[cls], n);
     return p;
@@ -142,6 +144,7 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
     gm_init_once();
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_scavenge_poll();
+    gm_hooks_poll();
     struct gm_cache *c = gm_cache_get();
     if (!c) return alloc_direct(n, cls);
     if (cls == GM_CLASS_8) {
@@ -161,7 +164,7 @@ GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) { return alloc_missed(n, (
 GM_NOINLINE void *gm_alloc_more(size_t n) {
     bool zero;
     if (GM_LIKELY(n <= GM_MEDIUM_MAX)) return gm_alloc_pop_medium(gm_tc, n, gm_class_of_medium(n));
-    return gm_large_alloc(n, 1, &zero);
+    return gm_large_alloc(n, 1, 0, &zero);
 }
 
 void *gm_alloc_class(size_t n, unsigned cls) {
@@ -175,7 +178,7 @@ void *gm_alloc_zeroed(size_t n) {
     void *p;
     if (n > GM_MEDIUM_MAX) {
         bool zero;
-        p = gm_large_alloc(n, 1, &zero);
+        p = gm_large_alloc(n, 1, 0, &zero);
         if (!p || zero || gm_large_zero(p, n)) return p;
     } else {
         p = gm_alloc_fast(n);

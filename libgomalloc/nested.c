@@ -147,3 +147,10 @@ GM_COLD void gm_nested_drain(void (*free_block)(void *)) {
         if (p) free_block(p);
     }
 }
+
+void gm_nested_each_deferred(void (*fn)(void *arg, uintptr_t p), void *arg) {
+    for (unsigned i = 0; i < DEFERRED; i++) {
+        void *p = gm_load_relaxed(&deferred[i]);
+        if (p) fn(arg, (uintptr_t)p);
+    }
+}

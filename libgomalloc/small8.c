@@ -13,11 +13,7 @@ static uint8_t *state_of(const struct gm_span *s, uintptr_t p) {
     return (uint8_t *)s->side + ((p - s->start) >> 3);
 }
 
-void gm_small8_mark(struct gm_span *s, uintptr_t p, size_t n) {
-    gm_store_relaxed(state_of(s, p), (uint8_t)(GM_CLASS_8 | gm_tc->colour));
-    gm_count_add(&gm_tc->mallocs[GM_CLASS_8], 1);
-    gm_count_add(&gm_tc->requested[GM_CLASS_8], n);
-}
+void gm_small8_set(struct gm_span *s, uintptr_t p, uint8_t state) { gm_store_relaxed(state_of(s, p), state); }
 
 void *gm_small8_alloc(struct gm_cache *c, size_t n) {
     void *p = *c->top[GM_BIN_8];
@@ -27,7 +23,10 @@ void *gm_small8_alloc(struct gm_cache *c, size_t n) {
     }
     gm_store_relaxed(&c->top[GM_BIN_8], c->top[GM_BIN_8] - 1);
     const struct gm_arena *a = &gm_space.primary;
-    gm_small8_mark(gm_entry_span(gm_load_relaxed(&a->pages[gm_arena_page_of(a, (uintptr_t)p)])), (uintptr_t)p, n);
+    struct gm_span *s = gm_entry_span(gm_load_relaxed(&a->pages[gm_arena_page_of(a, (uintptr_t)p)]));
+    gm_small8_set(s, (uintptr_t)p, (uint8_t)(GM_CLASS_8 | c->colour));
+    gm_count_add(&c->mallocs[GM_CLASS_8], 1);
+    gm_count_add(&c->requested[GM_CLASS_8], n);
     return p;
 }
 

@@ -24,6 +24,8 @@
 #define _GNU_SOURCE 1
 #include "preload/process.h"
 
+#include "gc/cycle.h"
+
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/base/atomic.h"
 
@@ -54,5 +56,6 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
     process_id = getpid();
     gm_foreign_init();
     gm_constructor(envp);
+    gc_init();
     pthread_atfork(gm_fork_prepare, gm_fork_parent, fork_child);
 }
