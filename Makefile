@@ -30,7 +30,7 @@ os_objects := $(OS:%.c=$B/obj/%.o)
 preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
 # In the order of the link line, which is the order in memory: large tables that few processes touch come
 # last, so that the small variables everybody writes share their pages (8 KiB less in a small process).
-LARGE_TABLES := central arena nested transfer
+LARGE_TABLES := unwind central arena nested transfer
 large_tables := $(LARGE_TABLES:%=$B/obj/libgomalloc/%.o)
 objects := $(filter-out $(large_tables),$(core_objects) $(os_objects) $(preload_objects)) $(large_tables)
 

@@ -34,9 +34,10 @@ struct gm_cache gm_no_cache = {
     .limit = { [0 ... GM_BINS - 1] = nothing },
 };
 
-GM_TLS struct gm_cache *gm_tc = &gm_no_cache;
+GM_TLS struct gm_cache *gm_tc = &gm_no_cache, *gm_tc_aside;
 static GM_TLS bool ending; /* this thread's exit handler has run for the last time */
-bool gm_always_slow;
+bool gm_always_slow, gm_sampling;
+int64_t (*gm_cache_first_sample)(void);
 void (*gm_cache_close_tiny)(struct gm_cache *c);
 
 static struct gm_lock threads_lock = GM_LOCK_INIT(GM_RANK_THREADS);
@@ -120,14 +121,20 @@ static void arm(struct gm_cache *c) {
     if (!gm_os_thread_key_set(exit_key, c)) c->keyed = 0; /* no memory for it: tried again at the next miss */
 }
 
+/* A handler in between finds the cache in at least one of the two. */
+static void turn(struct gm_cache *c) {
+    if (gm_load_relaxed(&gm_sampling)) c->until_sample = gm_cache_first_sample();
+    gm_tc_aside = gm_load_relaxed(&gm_sampling) ? c : NULL;
+    gm_tc = gm_tc_aside ? &gm_no_cache : c;
+}
+
 struct gm_cache *gm_cache_get(void) {
     struct gm_cache *c = gm_tc;
     if (GM_UNLIKELY(gm_load_relaxed(&have_orphans))) gm_cache_adopt_orphan();
-    if (c == &gm_no_cache) {
-        if (ending || gm_load_relaxed(&gm_always_slow)) return NULL;
-        c = attach();
-        if (!c) return NULL;
+    if (c == &gm_no_cache && !(c = gm_tc_aside)) {
+        if (ending || gm_load_relaxed(&gm_always_slow) || !(c = attach())) return NULL;
     }
+    if (GM_UNLIKELY(gm_load_acquire(&gm_sampling) != (gm_tc_aside != NULL))) turn(c); /* pairs with profile.c's release */
     if (GM_UNLIKELY(!c->keyed) && gm_load_acquire(&exit_key_made)) arm(c);
     return c;
 }
@@ -139,9 +146,7 @@ static void set_busy(struct gm_cache *c) {
 }
 static void clear_busy(struct gm_cache *c) { gm_store_release(&c->busy, 0); }
 
-struct counts {
-    uint64_t mallocs, requested;
-};
+struct counts { uint64_t mallocs, requested; };
 static struct counts counts_of(const struct gm_cache *c, unsigned cls) {
     if (cls < GM_FIRST_MEDIUM)
         return (struct counts){ gm_load_relaxed(&c->mallocs[cls]), gm_load_relaxed(&c->requested[cls]) };
@@ -210,10 +215,11 @@ static void discard(struct gm_cache *c) {
  * without a cache, straight from and to the central lists, as does the C library after the last. */
 static void at_thread_exit(void *value) {
     struct gm_cache *c = value;
-    if (c != gm_tc) return; /* not this thread's (a child of a fork in a strange state): leave it */
+    if (c != gm_cache_mine()) return; /* not this thread's (a child of a fork in a strange state): leave it */
     gm_cache_flush(c);
     ending = true;
     gm_tc = &gm_no_cache;
+    gm_tc_aside = NULL;
     discard(c);
 }
 
@@ -224,10 +230,11 @@ void gm_cache_arm_exit_handler(void) {
 
 void gm_cache_disable(void) {
     gm_store_relaxed(&gm_always_slow, true);
-    struct gm_cache *c = gm_tc;
-    if (c == &gm_no_cache) return;
+    struct gm_cache *c = gm_cache_mine();
+    if (!c) return;
     gm_cache_flush(c);
     gm_tc = &gm_no_cache;
+    gm_tc_aside = NULL;
     if (!c->keyed) discard(c); /* else its exit handler would find it gone */
 }
 
@@ -389,8 +396,8 @@ void gm_cache_threads_lock(void) { gm_lock(&threads_lock); }
 void gm_cache_threads_unlock(void) { gm_unlock(&threads_lock); }
 
 void gm_cache_fork_child(void) {
-    struct gm_cache *mine = gm_tc;
-    if (mine != &gm_no_cache) {
+    struct gm_cache *mine = gm_cache_mine();
+    if (mine) {
         gm_list_remove(&mine->link);
         mine->tid = gm_os_gettid();
     }
@@ -403,7 +410,7 @@ void gm_cache_fork_child(void) {
         gm_store_relaxed(&have_orphans, true);
     }
     living = 0;
-    if (mine != &gm_no_cache) {
+    if (mine) {
         gm_list_push(&all, &mine->link);
         living = 1;
     }

@@ -50,6 +50,7 @@ struct gm_cache {
     uint8_t busy;            /* the owner is inside a slow path: contents may be half moved */
     uint8_t keyed;           /* the exit handler is armed */
     int tid;
+    int64_t until_sample;    /* bytes to the next sampled allocation (profile.h) */
     struct gm_list link;     /* of all caches (threads lock) */
     uintptr_t tiny_next, tiny_end; /* free part of the thread's current tiny block */
     uint16_t inside_used;
@@ -64,6 +65,15 @@ GM_STATIC_ASSERT(sizeof(struct gm_cache) <= GM_CACHE_BYTES, "a parked thread cos
  * whose bins are empty and full at once: both fast paths fall through to their slow halves. */
 extern GM_HIDDEN GM_TLS struct gm_cache *gm_tc;
 extern GM_HIDDEN struct gm_cache gm_no_cache;
+
+/* While allocations are sampled (profile.h) the thread's cache waits here and gm_tc stays gm_no_cache, so that every
+ * malloc and free takes its slow half. NULL otherwise; changed by gm_cache_get alone, when it sees gm_sampling changed. */
+extern GM_HIDDEN GM_TLS struct gm_cache *gm_tc_aside;
+extern GM_HIDDEN bool gm_sampling;
+/* The first distance of a cache that is put aside (profile.c, above this layer). */
+extern GM_HIDDEN int64_t (*gm_cache_first_sample)(void);
+/* The thread's cache, if it has one now. */
+GM_INLINE struct gm_cache *gm_cache_mine(void) { return gm_tc != &gm_no_cache ? gm_tc : gm_tc_aside; }
 
 /* True while every allocation has to take the slow path (stats:exact). Read-mostly. */
 extern GM_HIDDEN bool gm_always_slow;

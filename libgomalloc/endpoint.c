@@ -43,6 +43,7 @@ struct gm_endpoint gm_endpoint = {
     .transfer = &gm_transfer_roots,
     .span_records = gm_span_roots,
     .conf = &gm_conf,
+    .profile = &gm_profile,
 };
 
 /* The distance is the same wherever the library lies, so the note needs no relocation. */

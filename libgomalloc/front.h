@@ -36,6 +36,9 @@ void *gm_small8_alloc(struct gm_cache *c, size_t n);
 void gm_small8_set(struct gm_span *s, uintptr_t p, uint8_t state);
 bool gm_small8_free(struct gm_span *s, uintptr_t p); /* false: p is no live slot's start */
 bool gm_small8_live(const struct gm_span *s, uintptr_t p);
+uint8_t gm_small8_state(const struct gm_span *s, uintptr_t p);
+/* The class in the state of a live slot of class 8 that is sampled (profile.c). */
+#define GM_PROFILE_8 2
 
 /* Tiny objects (tiny.c). */
 bool gm_tiny_free(struct gm_span *s, uintptr_t p);

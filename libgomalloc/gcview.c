@@ -11,6 +11,7 @@
 #include "libgomalloc/heap.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/noscan.h"
+#include "libgomalloc/profile.h"
 
 /* ---- a cycle's frame */
 
@@ -129,7 +130,9 @@ static void give_odd(void *slot) {
     struct gm_span *s = gm_span_of(gm_arena_of(slot), (uintptr_t)slot);
     if (s->flags & GM_SPAN_TINY) return gm_tiny_reclaim(s, (uintptr_t)slot);
     if (gm_load_relaxed(&gm_always_slow)) gm_exact_free(slot, gm_class_size[s->cls]);
-    gm_odd_give(s, slot);
+    if (gm_load_relaxed(&gm_profile.used)) gm_profile_forget(slot);
+    if (gm_span_is_odd(s)) gm_odd_give(s, slot);
+    else gm_central_give(s->cls, &slot, 1); /* an ordinary slot that was sampled */
 }
 
 void gm_gc_give(unsigned cls, void **slots, unsigned n) {
@@ -163,6 +166,7 @@ unsigned gm_gc_sweep_small8(struct gm_arena *a, size_t page, uint8_t white, void
             if (!gm_cas_acquire(&side[i], &state, (uint8_t)(marked ? state ^ GM_STATE_COLOUR : 0))) continue;
             if (marked) ++*kept;
             else out[n++] = (void *)(start + i * 8);
+            if (!marked && (state & GM_STATE_CLASS) == GM_PROFILE_8) gm_profile_forget(out[n - 1]);
         }
     }
     gm_central_unlock_class(GM_CLASS_8);

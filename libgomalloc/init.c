@@ -19,6 +19,7 @@
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/noscan.h"
+#include "libgomalloc/profile.h"
 #include "libgomalloc/scavenge.h"
 #include "libgomalloc/stats.h"
 
@@ -44,6 +45,7 @@ void gm_constructor(char **envp) {
     gm_scavenge_init();
     gm_cache_arm_exit_handler();
     if (gm_conf.stats == GM_STATS_EXACT) gm_exact_start();
+    gm_profile_start();
     if (gm_conf.stats != GM_STATS_OFF) atexit(report_at_exit);
 }
 
@@ -62,11 +64,13 @@ void gm_fork_prepare(void) {
     gm_odd_fork_lock();
     gm_central_lock_all();
     gm_heap_lock();
+    gm_profile_lock();
     gm_meta_lock();
 }
 
 static void unlock_all(void) {
     gm_meta_unlock();
+    gm_profile_unlock();
     gm_heap_unlock();
     gm_central_unlock_all();
     gm_odd_fork_unlock();

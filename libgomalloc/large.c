@@ -12,6 +12,7 @@
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/profile.h"
 #include "libgomalloc/scavenge.h"
 
 /* With an alignment as large, still what one page index can hold (pageindex.h). */
@@ -41,17 +42,23 @@ static uintptr_t bear(struct gm_span *s) {
     return p;
 }
 
+static void *counted(void *p, size_t n) {
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_sampling))) gm_profile_note(p, n);
+    return p;
+}
+
 void *gm_large_alloc(size_t n, size_t align, unsigned flags, bool *zero) {
     if (gm_nested()) {
         *zero = true;
         return align <= gm_os_page_size() ? gm_nested_alloc(n) : gm_out_of_memory();
     }
     struct gm_span *s = new_large(n, align, flags, zero);
-    return s ? (void *)bear(s) : gm_out_of_memory();
+    return s ? counted((void *)bear(s), n) : gm_out_of_memory();
 }
 
 void gm_large_release(struct gm_span *s) {
     if (s->flags & GM_SPAN_MOVED) gm_sub_relaxed(&moved_spans, 1);
+    if (s->flags & GM_SPAN_SAMPLED) gm_profile_forget((void *)s->start);
     gm_heap_free(s);
 }
 
@@ -117,7 +124,11 @@ void *gm_large_realloc(struct gm_span *s, size_t n) {
     uintptr_t old = s->start;
     bool zero, resized = gm_heap_resize(s, pages_of(n), n);
     gm_gc_keep(old);
-    if (resized) return (void *)old;
+    if (resized) { /* to the profile, one object's end and another's birth */
+        if (s->flags & GM_SPAN_SAMPLED) gm_profile_forget((void *)old);
+        s->flags &= (uint8_t)~GM_SPAN_SAMPLED;
+        return counted((void *)old, n);
+    }
     struct gm_span *to = new_large(n, 1, s->flags & (GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE), &zero);
     gm_gc_keep(old);
     if (!to) return gm_out_of_memory();
@@ -125,5 +136,5 @@ void *gm_large_realloc(struct gm_span *s, size_t n) {
     if (!transport_alive(s, to)) return gm_out_of_memory(); /* `to` has no memory any more: it is given up */
     gm_large_free(s);
     gm_gc_keep(new);
-    return (void *)new;
+    return counted((void *)new, n);
 }

@@ -92,6 +92,7 @@
 #include "libgomalloc/heap.h"
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/profile.h"
 #include "libgomalloc/scavenge.h"
 
 GM_COLD void *gm_out_of_memory(void) {
@@ -100,8 +101,8 @@ GM_COLD void *gm_out_of_memory(void) {
 }
 
 GM_COLD bool gm_reclaim(void) {
-    struct gm_cache *c = gm_tc;
-    if (c != &gm_no_cache) gm_cache_flush(c);
+    struct gm_cache *c = gm_cache_mine();
+    if (c) gm_cache_flush(c);
     gm_cache_flush_transfers();
     return true;
 }
@@ -144,6 +145,7 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
     gm_init_once();
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_scavenge_poll();
+    gm_profile_poll();
     gm_hooks_poll();
     struct gm_cache *c = gm_cache_get();
     if (!c) return alloc_direct(n, cls);
@@ -159,7 +161,23 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
     return gm_cache_more(c) ? gm_alloc_pop_medium(c, n, k) : alloc_direct(n, k);
 }
 
-GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) { return alloc_missed(n, (unsigned)cls, false); }
+/* While allocations are sampled every one comes here (profile.c): the short way, if there is a slot and none is due. */
+static void *alloc_counted(size_t n, unsigned cls, bool exactly) {
+    struct gm_cache *c = gm_tc_aside;
+    bool due = gm_profile_due(c, n);
+    if (GM_LIKELY(c && !due && gm_nested_mark == NULL && *c->top[cls])) {
+        if (cls < GM_FIRST_MEDIUM) return gm_alloc_pop(c, n, cls);
+        if (c->more) return gm_alloc_pop_medium(c, n, cls);
+    }
+    void *p = alloc_missed(n, cls, exactly);
+    if (due && p && !gm_nested()) gm_profile_record(gm_cache_mine(), p, n);
+    return p;
+}
+
+GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) {
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_sampling))) return alloc_counted(n, (unsigned)cls, false);
+    return alloc_missed(n, (unsigned)cls, false);
+}
 
 GM_NOINLINE void *gm_alloc_more(size_t n) {
     bool zero;
@@ -168,6 +186,7 @@ GM_NOINLINE void *gm_alloc_more(size_t n) {
 }
 
 void *gm_alloc_class(size_t n, unsigned cls) {
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_sampling))) return alloc_counted(n, cls, true);
     if (*gm_tc->top[cls] == NULL) return alloc_missed(n, cls, true);
     return cls < GM_FIRST_MEDIUM ? gm_alloc_pop(gm_tc, n, cls) : gm_alloc_pop_medium(gm_tc, n, cls);
 }

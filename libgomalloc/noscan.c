@@ -17,6 +17,7 @@
 #include "libgomalloc/central.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/profile.h"
 
 enum { KINDS = 3, TINY_MAX = 16 };
 static const uint8_t flags_of[KINDS] = { GM_SPAN_NOSCAN, GM_SPAN_UNCOLLECTABLE, GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE };
@@ -101,6 +102,7 @@ static void *alloc(size_t n, unsigned flags, bool zeroed) {
         if (!p) return gm_out_of_memory();
         gm_cache_count_direct(cls, n);
         if (gm_load_relaxed(&gm_always_slow)) gm_exact_alloc(p, gm_class_size[cls], n);
+        if (GM_UNLIKELY(gm_load_relaxed(&gm_sampling))) gm_profile_note(p, n);
     }
     if (p && zeroed && !zero) memset(p, 0, n);
     return p;

@@ -8,6 +8,7 @@
 #include "libgomalloc/central.h"
 #include "libgomalloc/fastpath.h"
 #include "libgomalloc/front.h"
+#include "libgomalloc/profile.h"
 
 static uint8_t *state_of(const struct gm_span *s, uintptr_t p) {
     return (uint8_t *)s->side + ((p - s->start) >> 3);
@@ -30,12 +31,15 @@ void *gm_small8_alloc(struct gm_cache *c, size_t n) {
     return p;
 }
 
+uint8_t gm_small8_state(const struct gm_span *s, uintptr_t p) { return gm_load_relaxed(state_of(s, p)); }
 bool gm_small8_live(const struct gm_span *s, uintptr_t p) { return gm_load_relaxed(state_of(s, p)) != 0; }
 
 bool gm_small8_free(struct gm_span *s, uintptr_t p) {
     uint8_t *state = state_of(s, p);
-    if (gm_load_relaxed(state) == 0) return false;
+    uint8_t was = gm_load_relaxed(state);
+    if (was == 0) return false;
     gm_store_relaxed(state, 0);
+    if (GM_UNLIKELY((was & GM_STATE_CLASS) == GM_PROFILE_8)) gm_profile_forget((void *)p);
     struct gm_cache *c = s->flags & GM_SPAN_SPARSE ? NULL : gm_cache_get();
     if (c && gm_cache_push(c, GM_BIN_8, (void *)p)) return true;
     if (c) gm_cache_make_room(c, GM_CLASS_8);

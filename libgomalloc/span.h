@@ -41,6 +41,7 @@ enum {
     GM_SPAN_NOSCAN = 16, /* its objects hold no pointers */
     GM_SPAN_UNCOLLECTABLE = 32, /* its live objects are roots of the collector */
     GM_SPAN_MOVING = 64, /* large; its pages are just being moved here */
+    GM_SPAN_SAMPLED = 128, /* large; profile.c has a record of it */
 };
 
 struct gm_span {

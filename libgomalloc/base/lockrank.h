@@ -14,6 +14,7 @@ enum gm_lockrank {
     GM_RANK_ODD,       /* spans of pointer-free and uncollectable objects (noscan.c) */
     GM_RANK_CENTRAL,   /* one per size class, index = class: lists of spans with room (central.c) */
     GM_RANK_HEAP,      /* page index, span records, growth (heap.c) */
+    GM_RANK_PROFILE,   /* allocation sites and samples (profile.c) */
     GM_RANK_META,      /* memory for the library's own records (meta.c) */
     GM_RANK_SWEEP,     /* which pages are swept next (gc/sweep.c) */
     GM_RANK_COUNT
