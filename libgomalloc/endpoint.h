@@ -45,6 +45,7 @@ struct gm_endpoint {
     const struct gm_conf *conf;
     const uint64_t *exact_live;
     struct gm_profile *profile;            /* the command writes its `request` */
+    const char *syscall_at;                /* a system call instruction */
     const struct gm_pauses *pauses;        /* NULL: no collector */
     struct gm_endpoint_counter counter[GM_ENDPOINT_COUNTERS]; /* as far as `at` is not NULL */
 };

@@ -239,7 +239,10 @@ GM_COLD void gm_profile_obey(void) {
         wanted = 0;
         gm_store_relaxed(&gm_profile.request, 0);
     }
-    if (wanted) gm_store_relaxed(&gm_profile.used, true);
+    if (wanted) {
+        gm_profile.last_rate = wanted;
+        gm_store_relaxed(&gm_profile.used, true);
+    }
     gm_store_relaxed(&gm_profile.rate, wanted);
     gm_store_relaxed(&until_direct, 0);
     gm_store_release(&gm_sampling, wanted != 0);

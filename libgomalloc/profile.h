@@ -38,6 +38,7 @@ enum { GM_PROFILE_DEPTH = 64, GM_PROFILE_SITES = 4096, GM_PROFILE_SAMPLES = 1 <<
 
 struct gm_profile {
     int64_t rate;                    /* mean bytes between two samples; 1: every allocation; 0: off */
+    int64_t last_rate;               /* the last that was not 0 */
     int64_t request;                 /* the rate that is wanted; written by the command (remote) */
     struct gm_profile_site **sites;  /* GM_PROFILE_SITES buckets, or NULL as long as it was never on */
     struct gm_profile_sample **samples; /* `buckets` are in use */
