@@ -66,10 +66,13 @@ $B/libgomalloc.so: $(objects) $B/exports.map
 	    -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
 	    -Wl,-z,defs $(filter -fsanitize%,$(OPT.$(VARIANT)))
 
+# Linked in, so that the command runs where libunwind is not installed; Debian's archive is not position-independent.
+UNWIND := -Wl,-Bstatic -lunwind-ptrace -lunwind-generic -lunwind -llzma -Wl,-Bdynamic
+
 # The command: an ordinary program. Of the library it takes what formats and adds up; it reads the rest in the processes.
 $(command_objects): OPT.release := -Os
 $B/gomalloc: $(command_objects) $B/libgomalloc.a
-	$(CC) -o $@ $(command_objects) $B/libgomalloc.a -lm
+	$(CC) -no-pie -o $@ $(command_objects) $B/libgomalloc.a -lm $(UNWIND)
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
 

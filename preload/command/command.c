@@ -18,6 +18,8 @@ static const struct command {
     { "stat", "[--json|--openmetrics|--map] PID", "prints the statistics of a live process", command_stat },
     { "top", "[--interval MS] PID", "shows them continuously", command_top },
     { "profile", "[--on[=BYTES]|--off|--text|--fragmentation] [-o FILE] PID", "which calls allocated what is live, for google-pprof", command_profile },
+    { "leaks", "[--pprof FILE] [-o FILE] [--error-exitcode N] PID|-- PROGRAM ARGS...", "what the process, or the program at its exit, has lost", command_leaks },
+    { "why", "PID ADDRESS", "what keeps the block at the address alive: the chain from a root", command_why },
     { "doctor", "-- PROGRAM ARGS...", "says what stands in the way of preloading", command_doctor },
     { "help", "", "prints this", command_help },
 };
