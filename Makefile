@@ -29,11 +29,13 @@ SWITCH := $(wildcard sched/*.S)
 core_objects := $(CORE:%.c=$B/obj/%.o) $(SWITCH:%.S=$B/obj/%.o)
 os_objects := $(OS:%.c=$B/obj/%.o)
 preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
-# In the order of the link line, which is the order in memory: large tables that few processes touch come
-# last, so that the small variables everybody writes share their pages (8 KiB less in a small process).
-LARGE_TABLES := central arena nested transfer
-large_tables := $(LARGE_TABLES:%=$B/obj/libgomalloc/%.o)
-objects := $(filter-out $(large_tables),$(core_objects) $(os_objects) $(preload_objects)) $(large_tables)
+# In the order of the link line, which is the order in memory: the tables of which a small process touches the
+# beginning come after the small variables that everybody writes, then what few processes use (preload/layout.ld
+# does the same for the text).
+TABLES := libgomalloc/central libgomalloc/arena libgomalloc/nested libgomalloc/transfer
+RARE := libgomalloc/noscan libgomalloc/unwind libgomalloc/os/pagemap_linux
+late_objects := $(TABLES:%=$B/obj/%.o) $(RARE:%=$B/obj/%.o) $(filter $B/obj/gc/% $B/obj/sched/%,$(core_objects))
+objects := $(filter-out $(late_objects),$(core_objects) $(os_objects) $(preload_objects)) $(late_objects)
 
 # The sanitizer variants are for the unit tests, which link the parts without libc's names.
 products := $B/libgomalloc.a $(if $(filter release debug,$(VARIANT)),$B/libgomalloc.so $B/gomalloc)
@@ -43,7 +45,7 @@ all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
 COLD := heap meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
-        mallinfo next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux thread fork
+        mallinfo mask next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux thread fork
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile
@@ -71,10 +73,13 @@ $B/libgomalloc.so: $(objects) $B/exports.map preload/layout.ld
 	    -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
 	    -Wl,-z,defs -Wl,-T,preload/layout.ld $(filter -fsanitize%,$(OPT.$(VARIANT)))
 
+# Linked in, so that the command runs where libunwind is not installed; Debian's archive is not position-independent.
+UNWIND := -Wl,-Bstatic -lunwind-ptrace -lunwind-generic -lunwind -llzma -Wl,-Bdynamic
+
 # The command: an ordinary program. Of the library it takes what formats and adds up; it reads the rest in the processes.
 $(command_objects): OPT.release := -Os
 $B/gomalloc: $(command_objects) $B/libgomalloc.a
-	$(CC) -o $@ $(command_objects) $B/libgomalloc.a -lm
+	$(CC) -no-pie -o $@ $(command_objects) $B/libgomalloc.a -lm $(UNWIND)
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
 
@@ -89,6 +94,7 @@ STATIC_SANITIZER.tsan := -static-libtsan
 
 bin = $(patsubst %,$B/%,$(basename $(wildcard $1)))
 unit_tests := $(call bin,tests/unit/*.c)
+inside_tests := $(if $(filter release debug,$(VARIANT)),$(call bin,tests/inside/*.c))
 host_tests := $(call bin,tests/api/*.c tests/api/*.cpp tests/programs/*.c tests/programs/*.cpp tests/stress/*.c)
 misuse_programs := $(call bin,tests/misuse/*.c)
 fuzz_sources := tests/fuzz/fuzz.c tests/fuzz/model.c
@@ -110,6 +116,13 @@ $B/tests/unit/%: tests/unit/%.c $B/tests/check.o $B/tests/fake/os_fake.o $B/libg
 	@mkdir -p $(@D)
 	$(CC) $(UNITFLAGS) -o $@ $< $B/tests/check.o $$(head -1 $< | grep -q 'fake os' && echo $B/tests/fake/os_fake.o) \
 	    $B/libgomalloc.a $(STATIC_SANITIZER.$(VARIANT)) -lm
+
+# These are programs with the whole library in them: libc's names, and its insides to look at. One thing they answer
+# themselves: that no sanitizer is there (the search for it would find its own table of names in the program).
+inside_objects = $(filter-out %/sanitizer.o,$(objects))
+$B/tests/inside/%: tests/inside/%.c $B/tests/check.o $(inside_objects)
+	@mkdir -p $(@D)
+	$(CC) $(UNITFLAGS) -fno-builtin -o $@ $< $B/tests/check.o $(inside_objects) -ldl -lm
 
 $B/tests/fuzz/fuzz: $(fuzz_sources) tests/fuzz/model.h $B/tests/check.o $B/libgomalloc.a
 	@mkdir -p $(@D)
@@ -136,7 +149,7 @@ $B/tests/programs/plugins/%.so: tests/programs/plugins/%.cpp
 	$(CXX) $(filter-out -std=gnu17,$(TESTFLAGS)) -std=gnu++17 -fPIC -shared -o $@ $<
 
 test_programs := $(host_tests) $(misuse_programs) $(fuzz_programs) $(golden_programs) $(plugins)
-test-programs: all $(unit_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs))
+test-programs: all $(unit_tests) $(inside_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs))
 
 PROVE := prove --timer --exec tests/exec
 SUB = $(MAKE) --no-print-directory -s
@@ -160,7 +173,7 @@ test: setup-test
 
 prove: test-programs
 	@echo "== $(VARIANT)"
-	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests) $(fuzz_programs) $(host_tests) $(scripts)
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests) $(inside_tests) $(fuzz_programs) $(host_tests) $(scripts)
 
 prove-unit: test-programs
 	@echo "== $(VARIANT): unit tests"

@@ -20,5 +20,5 @@ void *gm_alloc_aligned(size_t align, size_t n) {
     if (align <= 8) return gm_alloc(n);
     unsigned cls = align <= GM_PAGE_SIZE && n <= GM_MEDIUM_MAX ? aligned_class(align, n) : 0;
     bool zero;
-    return cls ? gm_alloc_class(n, cls) : gm_large_alloc(n, align, &zero);
+    return cls ? gm_alloc_class(n, cls) : gm_large_alloc(n, align, 0, &zero);
 }

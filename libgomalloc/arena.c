@@ -4,10 +4,12 @@
 #include "libgomalloc/arena.h"
 
 #include "libgomalloc/base/check.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 
 struct gm_space gm_space;
+uint8_t gm_colour;
 
 /* The size asked for first; halved until it can be had. 256 GiB is ten times what the machines at
  * hand have, costs one line in /proc/self/maps, and its tables are 16.3 GiB of equally unbacked
@@ -41,6 +43,44 @@ static struct layout layout_of(size_t heap, size_t os_page, bool primary) {
     return l;
 }
 
+/* ---- mark bitmaps: mappings of their own, because they may be shared while the heap never is */
+
+static bool marks_wanted, marks_shared; /* heap lock */
+
+static size_t marks_bytes(const struct gm_arena *a) { return gm_align_up(a->size >> (GM_STATE_SHIFT + 3), gm_os_page_size()); }
+
+static bool make_marks(struct gm_arena *a) {
+    if (!marks_wanted || a->size == 0 || a->marks) return true;
+    a->marks = gm_os_map_sparse(marks_bytes(a), marks_shared);
+    if (a->marks) gm_os_name(a->marks, marks_bytes(a), "gomalloc marks");
+    return a->marks != NULL;
+}
+
+static void drop_marks(struct gm_arena *a) {
+    if (a->marks) gm_os_unmap(a->marks, marks_bytes(a));
+    a->marks = NULL;
+}
+
+bool gm_arena_make_marks(bool shared) {
+    marks_wanted = true;
+    marks_shared = shared;
+    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {
+        /* A kernel that counts every mapping in full does not give 2 GiB: then the heap may do with less of a
+         * reservation, and what exceeds it goes elsewhere. */
+        while (!make_marks(a)) {
+            size_t before = a->size;
+            if (a == &gm_space.primary) gm_arena_shrink(a, a->size / 2);
+            if (a->size == before) return false;
+        }
+    }
+    return true;
+}
+
+bool gm_arena_renew_marks(void) {
+    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) drop_marks(a);
+    return gm_arena_make_marks(marks_shared);
+}
+
 /* Reserves an arena for `heap` bytes, heap start aligned to 64 MiB (2 MiB for tiny ones). */
 static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     size_t os_page = gm_os_page_size();
@@ -61,6 +101,11 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     a->committed = a->grown = 0;
     a->pages = (uint64_t *)(tables + l.index);
     a->state = (uint8_t *)tables + l.index + l.pages;
+    a->marks = NULL;
+    if (!make_marks(a)) {
+        gm_os_unmap(tables, l.total + heap);
+        return false;
+    }
     gm_os_huge(tables, l.total, false);
     if (primary) gm_meta_set_region(a->state + l.state, l.meta);
     gm_pageindex_init(&a->index, chunks, (struct gm_pagebits *)tables,
@@ -135,6 +180,7 @@ struct gm_arena *gm_arena_new(size_t bytes) {
     if (!a || !reserve(a, size, GM_ARENA_SIZE)) return NULL;
     if (!publish(a)) {
         struct layout l = layout_of(size, gm_os_page_size(), false);
+        drop_marks(a);
         gm_os_unmap((char *)a->base - l.total, l.total + size);
         a->next = rest;
         return NULL;
@@ -151,6 +197,11 @@ static bool commit_table(void *table, size_t from, size_t to) {
     return to <= from || gm_os_commit((char *)table + from, to - from);
 }
 
+static void set_limit(size_t committed) {
+    gm_store_release(&gm_space.limit16, committed >> GM_STATE_SHIFT);
+    if (!gm_free_ignored) gm_store_release(&gm_space.free_limit16, committed >> GM_STATE_SHIFT);
+}
+
 bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
     size_t old = a->committed, new = old + bytes;
     if (new > a->size || new < old) return false;
@@ -164,7 +215,7 @@ bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
      * and came to it by some synchronisation of the program's own. A wild pointer that slips past
      * an old limit merely takes the slow path. */
     gm_store_release(&a->committed, new);
-    if (a == &gm_space.primary) gm_store_release(&gm_space.limit16, new >> GM_STATE_SHIFT);
+    if (a == &gm_space.primary) set_limit(new);
     size_t again = gm_min(new, a->grown) - gm_min(old, a->grown); /* uncommitted at some time: known pages */
     if (again) gm_pageindex_give(&a->index, old >> GM_PAGE_SHIFT, again >> GM_PAGE_SHIFT, true);
     if (again < bytes) gm_pageindex_grow(&a->index, (old + again) >> GM_PAGE_SHIFT, (bytes - again) >> GM_PAGE_SHIFT);
@@ -177,7 +228,7 @@ bool gm_arena_uncommit(struct gm_arena *a, size_t bytes) {
     /* The tables stay ready: whoever looks a wild pointer up at this moment reads zeros in them. */
     if (!gm_os_uncommit((void *)(a->base + new), bytes)) return false;
     gm_store_release(&a->committed, new);
-    if (a == &gm_space.primary) gm_store_release(&gm_space.limit16, new >> GM_STATE_SHIFT);
+    if (a == &gm_space.primary) set_limit(new);
     return true;
 }
 
@@ -189,6 +240,7 @@ void gm_arena_drop(struct gm_arena *a) {
     for (size_t o = 0; o < a->size; o += GM_ARENA_SIZE)
         gm_store_release(sparse_slot(a->base + o, false), NULL);
     gm_store_release(&a->committed, 0);
+    drop_marks(a);
     gm_os_unmap((char *)a->base - l.total, l.total + a->size);
     a->next = spare;
     spare = a;
@@ -204,7 +256,9 @@ void gm_arena_shrink(struct gm_arena *a, size_t keep) {
     if (state_to > state_from) gm_os_unmap(a->state + state_from, state_to - state_from);
     if (pages_to > pages_from) gm_os_unmap((char *)a->pages + pages_from, pages_to - pages_from);
     if (a == &gm_space.primary) gm_meta_shrink_region(keep >> META_SHIFT);
+    size_t marks_to = marks_bytes(a);
     a->size = keep;
+    if (a->marks && marks_bytes(a) < marks_to) gm_os_unmap((char *)a->marks + marks_bytes(a), marks_to - marks_bytes(a));
 }
 
 size_t gm_arena_table_bytes(const struct gm_arena *a) {

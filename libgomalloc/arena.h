@@ -33,6 +33,7 @@ struct gm_arena {
     size_t grown;                    /* the most that `committed` has been: pages the index knows */
     uint8_t *state;                  /* of base; readable for `committed` bytes of heap */
     uint64_t *pages;                 /* of base; likewise */
+    uint64_t *marks;                 /* a bit per 16 bytes of `size`, for the collector; NULL without it */
     struct gm_pageindex index;       /* guarded by the heap lock */
     struct gm_arena *next;           /* list of all but the primary */
 };
@@ -41,6 +42,7 @@ struct gm_arena {
 struct gm_space {
     uintptr_t base16;                /* base >> 4 */
     uintptr_t limit16;               /* committed >> 4: 0 until the heap exists */
+    uintptr_t free_limit16;          /* the same; 0 while free() is ignored (hooks.h), so that all frees go the slow way */
     uint8_t *state;                  /* state byte of base */
     uint8_t *state_bias;             /* state - base16: state_bias[p >> 4] */
     struct gm_arena primary;
@@ -48,13 +50,23 @@ struct gm_space {
 } GM_ALIGNED(64);
 extern GM_HIDDEN struct gm_space gm_space;
 
-/* Page table entry: the span's record (64-aligned), which page of a small span this is (bits 0-5),
- * and its class (bits 56-63; 0: large). Written with release under the heap lock, read anywhere.
+/* The colour bit of objects born now: a copy stands in each cache. Changes while the collector holds the world. */
+extern GM_HIDDEN uint8_t gm_colour;
+
+/* Keeps an object's address in a register or on the stack up to this point, where the collector sees it:
+ * whoever is about to change an object's state and otherwise holds only its record says so. */
+GM_INLINE void gm_gc_keep(uintptr_t p) { __asm__ volatile("" : : "r"(p) : "memory"); }
+
+/* Page table entry: the span's record (64-aligned), which page of a small span this is (bits 0-5), how the
+ * collector treats it (bits 48-50) and its class (bits 56-63; 0: large). Written with release under the heap lock, read anywhere.
  * A large span has entries for the pages up to the end of its first chunk and for the first page
  * of every further chunk, no others: a 1 GiB object costs 768 entries, not 131072. */
 #define GM_ENTRY_FREED 1u            /* a large object, or a slot with a span to itself, started here and was freed */
-GM_INLINE uint64_t gm_entry_make(struct gm_span *s, unsigned page, unsigned cls) {
-    return (uint64_t)(uintptr_t)s | page | (uint64_t)cls << 56;
+#define GM_ENTRY_NOSCAN        (UINT64_C(1) << 48) /* holds no pointers */
+#define GM_ENTRY_UNCOLLECTABLE (UINT64_C(1) << 49) /* its live slots are roots */
+#define GM_ENTRY_TINY          (UINT64_C(1) << 50) /* slots are blocks of tiny objects */
+GM_INLINE uint64_t gm_entry_make(struct gm_span *s, unsigned page, unsigned cls, uint64_t treatment) {
+    return (uint64_t)(uintptr_t)s | page | treatment | (uint64_t)cls << 56;
 }
 GM_INLINE struct gm_span *gm_entry_span(uint64_t e) { return (struct gm_span *)(uintptr_t)(e & 0x0000ffffffffffc0u); }
 GM_INLINE unsigned gm_entry_page(uint64_t e) { return e & 63; }
@@ -77,6 +89,11 @@ void gm_arena_drop(struct gm_arena *a);
 struct gm_arena *gm_arena_new(size_t bytes);
 /* Gives back reserved but uncommitted address space beyond `keep` bytes (heap lock). */
 void gm_arena_shrink(struct gm_arena *a, size_t keep);
+/* A mark bitmap for every arena, those to come included. `shared`: shared with children made by clone. False:
+ * no memory for it (heap lock). */
+bool gm_arena_make_marks(bool shared);
+/* The same again, empty; for a child that has its parent's (heap lock). */
+bool gm_arena_renew_marks(void);
 /* Bytes of tables (states, page entries, bitmaps) in use, estimated from what is committed. */
 size_t gm_arena_table_bytes(const struct gm_arena *a);
 

@@ -34,9 +34,10 @@ struct gm_cache gm_no_cache = {
     .limit = { [0 ... GM_BINS - 1] = nothing },
 };
 
-GM_TLS struct gm_cache *gm_tc = &gm_no_cache;
+GM_TLS struct gm_cache *gm_tc = &gm_no_cache, *gm_tc_aside;
 static GM_TLS bool ending; /* this thread's exit handler has run for the last time */
-bool gm_always_slow;
+bool gm_always_slow, gm_sampling;
+int64_t (*gm_cache_first_sample)(void);
 void (*gm_cache_close_tiny)(struct gm_cache *c);
 
 static struct gm_lock threads_lock = GM_LOCK_INIT(GM_RANK_THREADS);
@@ -78,6 +79,7 @@ static void reset(struct gm_cache *c) {
 }
 
 void (*gm_cache_before_second)(void);
+
 /* The cache the thread has already: a signal handler came first, or it was being taken away when the thread woke up
  * (idle.c). NULL: none. Threads lock. */
 static struct gm_cache *take_back(void) {
@@ -94,6 +96,25 @@ static struct gm_cache *take_back(void) {
     return NULL;
 }
 
+/* The collector turns all colours over while this thread is held, wherever that is, by the list of caches. So
+ * the cache is in the list first, and then takes the colour until it has the current one. */
+static void take_colour(struct gm_cache *c) {
+    do {
+        gm_store_relaxed(&c->colour, gm_load_relaxed(&gm_colour));
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    } while (gm_load_relaxed(&c->colour) != gm_load_relaxed(&gm_colour));
+}
+
+/* gm_list_push for readers that stop the writer anywhere and follow `next` (gm_cache_flip, gm_cache_each): the
+ * node leads on before it is led to. Removing is one store to `next` anyway. */
+static void push_visibly(struct gm_list *head, struct gm_list *node) {
+    gm_store_relaxed(&node->next, head->next);
+    node->prev = head;
+    head->next->prev = node;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    gm_store_release(&head->next, node);
+}
+
 static struct gm_cache *attach(void) {
     /* Relaxed: a thread sees that the one that made it has a cache, and threads are what matters. */
     if (gm_load_relaxed(&living) != 0 && gm_cache_before_second) gm_cache_before_second();
@@ -106,14 +127,17 @@ static struct gm_cache *attach(void) {
     gm_lock(&threads_lock);
     struct gm_cache *had = take_back();
     if (!had) {
-        gm_list_push(&all, &c->link);
+        push_visibly(&all, &c->link);
         gm_count_add(&living, 1);
         gm_store_relaxed(&gm_tc, c);
     }
     gm_unlock(&threads_lock);
-    if (!had) return c;
-    gm_fix_put(&caches, c);
-    return had;
+    if (had) {
+        gm_fix_put(&caches, c);
+        return had;
+    }
+    take_colour(c);
+    return c;
 }
 
 /* Arms the exit handler. Setting a key may allocate (a second-level table in the C library): by now
@@ -123,14 +147,20 @@ static void arm(struct gm_cache *c) {
     if (!gm_os_thread_key_set(exit_key, c)) gm_store_relaxed(&c->keyed, 0); /* no memory for it: tried again at the next miss */
 }
 
+/* A handler in between finds the cache in at least one of the two. */
+static void turn(struct gm_cache *c) {
+    if (gm_load_relaxed(&gm_sampling)) c->until_sample = gm_cache_first_sample();
+    gm_tc_aside = gm_load_relaxed(&gm_sampling) ? c : NULL;
+    gm_tc = gm_tc_aside ? &gm_no_cache : c;
+}
+
 struct gm_cache *gm_cache_get(void) {
     struct gm_cache *c = gm_load_relaxed(&gm_tc);
     if (GM_UNLIKELY(gm_load_relaxed(&have_orphans))) gm_cache_adopt_orphan();
-    if (c == &gm_no_cache) {
-        if (ending || gm_load_relaxed(&gm_always_slow)) return NULL;
-        c = attach();
-        if (!c) return NULL;
+    if (c == &gm_no_cache && !(c = gm_tc_aside)) {
+        if (ending || gm_load_relaxed(&gm_always_slow) || !(c = attach())) return NULL;
     }
+    if (GM_UNLIKELY(gm_load_acquire(&gm_sampling) != (gm_tc_aside != NULL))) turn(c); /* pairs with profile.c's release */
     if (GM_UNLIKELY(!c->keyed) && gm_load_acquire(&exit_key_made)) arm(c);
     return c;
 }
@@ -142,9 +172,7 @@ static void set_busy(struct gm_cache *c) {
 }
 static void clear_busy(struct gm_cache *c) { gm_store_release(&c->busy, 0); }
 
-struct counts {
-    uint64_t mallocs, requested;
-};
+struct counts { uint64_t mallocs, requested; };
 static struct counts counts_of(const struct gm_cache *c, unsigned cls) {
     if (cls < GM_FIRST_MEDIUM)
         return (struct counts){ gm_load_relaxed(&c->mallocs[cls]), gm_load_relaxed(&c->requested[cls]) };
@@ -216,7 +244,8 @@ static void discard(struct gm_cache *c) {
 static void at_thread_exit(void *value) {
     struct gm_cache *armed = value; /* was this thread's, and may be another's by now */
     gm_lock(&threads_lock);
-    struct gm_cache *c = take_back();
+    struct gm_cache *c = gm_cache_mine();
+    if (!c) c = take_back();
     if (armed != c && armed->owner == &gm_tc) armed->owner = NULL; /* put away in a handler that never returns */
     bool last = !c && living == 0;
     gm_unlock(&threads_lock);
@@ -225,6 +254,7 @@ static void at_thread_exit(void *value) {
     if (!c) return;
     gm_cache_flush(c);
     gm_store_relaxed(&gm_tc, &gm_no_cache);
+    gm_tc_aside = NULL;
     discard(c);
 }
 
@@ -235,10 +265,11 @@ void gm_cache_arm_exit_handler(void) {
 
 void gm_cache_disable(void) {
     gm_store_relaxed(&gm_always_slow, true);
-    struct gm_cache *c = gm_tc;
-    if (c == &gm_no_cache) return;
+    struct gm_cache *c = gm_cache_mine();
+    if (!c) return;
     gm_cache_flush(c);
     gm_store_relaxed(&gm_tc, &gm_no_cache);
+    gm_tc_aside = NULL;
     if (!c->keyed) discard(c); /* else its exit handler would find it gone */
 }
 
@@ -384,14 +415,41 @@ void gm_cache_retire(struct gm_cache *c) {
     discard(c);
 }
 
+/* ---- for the collector: the world is held, locks are in anybody's hands */
+
+static void flip_list(const struct gm_list *list) {
+    for (struct gm_list *l = gm_load_acquire(&list->next); l != list; l = gm_load_acquire(&l->next))
+        gm_store_relaxed(&gm_list_entry(l, struct gm_cache, link)->colour, gm_load_relaxed(&gm_colour));
+}
+
+void gm_cache_flip(void) {
+    gm_store_relaxed(&gm_colour, gm_load_relaxed(&gm_colour) ^ GM_STATE_COLOUR);
+    gm_store_relaxed(&gm_no_cache.colour, gm_load_relaxed(&gm_colour));
+    flip_list(&all);
+    flip_list(&orphans);
+}
+
+void gm_cache_each_tiny(void (*fn)(void *arg, uintptr_t p), void *arg) {
+    const struct gm_list *lists[2] = { &all, &orphans };
+    for (unsigned i = 0; i < 2; i++) {
+        for (struct gm_list *l = gm_load_acquire(&lists[i]->next); l != lists[i]; l = gm_load_acquire(&l->next)) {
+            const struct gm_cache *c = gm_list_entry(l, struct gm_cache, link);
+            /* The open block ends where tiny_end says; while it is being closed one of the two may be 0. */
+            uintptr_t end = gm_load_relaxed(&c->tiny_end), next = gm_load_relaxed(&c->tiny_next);
+            if (end) fn(arg, end - 1);
+            if (next) fn(arg, next);
+        }
+    }
+}
+
 /* ---- fork */
 
 void gm_cache_threads_lock(void) { gm_lock(&threads_lock); }
 void gm_cache_threads_unlock(void) { gm_unlock(&threads_lock); }
 
 void gm_cache_fork_child(void) {
-    struct gm_cache *mine = gm_tc;
-    if (mine != &gm_no_cache) {
+    struct gm_cache *mine = gm_cache_mine();
+    if (mine) {
         gm_list_remove(&mine->link);
         mine->tid = gm_os_gettid();
     }
@@ -405,14 +463,15 @@ void gm_cache_fork_child(void) {
     }
     gm_store_relaxed(&living, 0);
     gm_cache_lost = 0;
-    if (mine != &gm_no_cache) {
+    if (mine) {
         gm_list_push(&all, &mine->link);
         gm_store_relaxed(&living, 1);
     }
 }
 
 void gm_cache_fork_child_alone(void) {
-    if (gm_tc != &gm_no_cache) gm_tc->tid = gm_os_gettid();
+    struct gm_cache *mine = gm_cache_mine();
+    if (mine) mine->tid = gm_os_gettid();
 }
 
 /* Of the slots in an abandoned array, those that are really free go home. */
@@ -443,6 +502,10 @@ void gm_cache_adopt_orphan(void) {
     for (unsigned b = 1; !c->busy && b < GM_BINS; b++) free_array(c, b);
     if (!c->busy && c->more) gm_fix_put(&mores, c->more);
     if (!c->busy) gm_fix_put(&caches, c);
+}
+
+void gm_cache_adopt_orphans(void) {
+    while (gm_load_relaxed(&have_orphans)) gm_cache_adopt_orphan();
 }
 
 /* ---- numbers and checks */
@@ -487,7 +550,7 @@ void gm_cache_verify(struct gm_cache *c) {
             uintptr_t slot = (uintptr_t)first_of(c, cls)[i];
             const struct gm_span *s = gm_span_of(&gm_space.primary, slot);
             GM_CHECK(s && s->cls == cls && gm_span_slot(s, gm_span_index(s, slot)) == slot);
-            GM_CHECK(gm_space.state_bias[slot >> GM_STATE_SHIFT] == 0);
+            GM_CHECK(gm_load_relaxed(&gm_space.state_bias[slot >> GM_STATE_SHIFT]) == 0);
             GM_CHECK(!(gm_load_relaxed(&s->home[gm_span_index(s, slot) / 64]) >> (gm_span_index(s, slot) & 63) & 1));
         }
     }

@@ -54,6 +54,7 @@ struct gm_cache {
     bool lost;               /* the owner shall take it back at its next miss (threads lock) */
     uint32_t signature;      /* at the last look */
     struct gm_cache **owner; /* the owner's gm_tc; NULL: it was taken from it (threads lock) */
+    int64_t until_sample;    /* bytes to the next sampled allocation (profile.h) */
     struct gm_list link;     /* of all caches (threads lock) */
     uintptr_t tiny_next, tiny_end; /* free part of the thread's current tiny block */
     uint16_t inside_used;
@@ -68,6 +69,15 @@ GM_STATIC_ASSERT(sizeof(struct gm_cache) <= GM_CACHE_BYTES, "a parked thread cos
  * whose bins are empty and full at once: both fast paths fall through to their slow halves. */
 extern GM_HIDDEN GM_TLS struct gm_cache *gm_tc;
 extern GM_HIDDEN struct gm_cache gm_no_cache;
+
+/* While allocations are sampled (profile.h) the thread's cache waits here and gm_tc stays gm_no_cache, so that every
+ * malloc and free takes its slow half. NULL otherwise; changed by gm_cache_get alone, when it sees gm_sampling changed. */
+extern GM_HIDDEN GM_TLS struct gm_cache *gm_tc_aside;
+extern GM_HIDDEN bool gm_sampling;
+/* The first distance of a cache that is put aside (profile.c, above this layer). */
+extern GM_HIDDEN int64_t (*gm_cache_first_sample)(void);
+/* The thread's cache, if it has one now. */
+GM_INLINE struct gm_cache *gm_cache_mine(void) { return gm_tc != &gm_no_cache ? gm_tc : gm_tc_aside; }
 
 /* True while every allocation has to take the slow path (stats:exact). Read-mostly. */
 extern GM_HIDDEN bool gm_always_slow;
@@ -114,6 +124,11 @@ void gm_cache_give_direct(unsigned cls, void *slot);
 /* Counts an allocation by a thread without a cache. */
 void gm_cache_count_direct(unsigned cls, size_t requested);
 
+/* Turns the colour over, of all caches and of those to come; and the open tiny blocks' addresses. For the
+ * collector, while every other thread is held. */
+void gm_cache_flip(void);
+void gm_cache_each_tiny(void (*fn)(void *arg, uintptr_t p), void *arg);
+
 /* Sums over all caches, living and dead, of class cls. */
 struct gm_cache_totals {
     uint64_t mallocs, requested, cached; /* cached: slots in arrays now */
@@ -151,6 +166,8 @@ void gm_cache_fork_child(void);
 void gm_cache_fork_child_alone(void);
 /* Takes over what one such cache holds, if there is one. Called on slow paths. */
 void gm_cache_adopt_orphan(void);
+/* The same for all of them. */
+void gm_cache_adopt_orphans(void);
 /* Debug: every slot in the cache is free, of the right class, and in it once. */
 void gm_cache_verify(struct gm_cache *c);
 

@@ -8,6 +8,7 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 
 enum { BUCKETS = 4 };
 
@@ -37,6 +38,12 @@ void gm_central_lock_all(void) {
 }
 void gm_central_unlock_all(void) {
     for (unsigned cls = GM_CLASSES; cls-- > 0;) gm_unlock(&central[cls].lock);
+}
+
+/* Slots left the spans (positive) or came home. */
+static void count_out(struct central *c, unsigned cls, int slots) {
+    gm_add_relaxed(&c->out, (uint64_t)(int64_t)slots);
+    gm_hooks_moved((int64_t)slots * gm_class_size[cls]);
 }
 
 uint64_t gm_central_out(unsigned cls) { return gm_load_relaxed(&central[cls].out); }
@@ -73,8 +80,17 @@ static struct gm_span *pick(struct central *c) {
     return NULL;
 }
 
-static struct gm_span *new_span(unsigned cls, bool anywhere) {
-    struct gm_span *s = gm_heap_alloc_small(cls, anywhere);
+/* The same from outside the lock. The span is the caller's as a current one is. */
+static struct gm_span *pick_unlocked(struct central *c) {
+    gm_lock(&c->lock);
+    struct gm_span *s = pick(c);
+    if (s) s->place = GM_PLACE_CURRENT;
+    gm_unlock(&c->lock);
+    return s;
+}
+
+static struct gm_span *new_span(unsigned cls, bool anywhere, unsigned flags) {
+    struct gm_span *s = gm_heap_alloc_small(cls, anywhere, flags);
     if (s) gm_add_relaxed(&central[cls].spans, 1);
     return s;
 }
@@ -103,11 +119,12 @@ unsigned gm_central_refill(unsigned cls, struct gm_span **current, void **out, u
         s = empty ? empty : pick(c); /* it filled up again while we looked elsewhere: go on with it */
         if (s) s->place = GM_PLACE_CURRENT;
         gm_unlock(&c->lock);
-        if (!s && (s = new_span(cls, false)) != NULL) s->place = GM_PLACE_CURRENT;
+        if (!s && gm_hooks_before_growth()) s = pick_unlocked(c);
+        if (!s && (s = new_span(cls, false, 0)) != NULL) gm_store_relaxed(&s->place, GM_PLACE_CURRENT); /* a sweep may look */
         gm_store_relaxed(current, s); /* read by idle.c */
         n = s ? gm_span_take(s, out, want) : 0;
     }
-    if (n) gm_add_relaxed(&c->out, n);
+    if (n) count_out(c, cls, (int)n);
     return n;
 }
 
@@ -117,14 +134,15 @@ unsigned gm_central_take(unsigned cls, void **out, unsigned want) {
     struct gm_span *s = pick(c);
     if (!s) {
         gm_unlock(&c->lock);
-        s = new_span(cls, false); /* two threads may do so at once: then there are two */
+        if (gm_hooks_before_growth()) s = pick_unlocked(c);
+        if (!s) s = new_span(cls, false, 0); /* two threads may do so at once: then there are two */
         if (!s) return 0;
         gm_lock(&c->lock);
     }
     unsigned n = gm_span_take(s, out, want);
     settle(c, s, gm_load_relaxed(&s->nfree));
     gm_unlock(&c->lock);
-    gm_add_relaxed(&c->out, n);
+    count_out(c, cls, (int)n);
     return n;
 }
 
@@ -137,7 +155,7 @@ static void *take_one_locked(struct central *c) {
     void *slot;
     if (!s || gm_span_take(s, &slot, 1) == 0) return NULL;
     settle(c, s, gm_load_relaxed(&s->nfree));
-    gm_add_relaxed(&c->out, 1);
+    count_out(c, s->cls, 1);
     return slot;
 }
 
@@ -147,13 +165,13 @@ void *gm_central_take_one(unsigned cls) {
     void *slot = take_one_locked(c);
     gm_unlock(&c->lock);
     if (slot) return slot;
-    struct gm_span *s = new_span(cls, true);
+    struct gm_span *s = new_span(cls, true, 0);
     if (!s) return NULL;
     gm_span_take(s, &slot, 1);
     gm_lock(&c->lock);
     settle(c, s, gm_load_relaxed(&s->nfree));
     gm_unlock(&c->lock);
-    gm_add_relaxed(&c->out, 1);
+    count_out(c, cls, 1);
     return slot;
 }
 
@@ -177,7 +195,7 @@ void gm_central_give(unsigned cls, void **slots, unsigned n) {
         if (give_run(c, s, slots + i, n - i, &given)) gm_chain_push(&empty, &s->link);
     }
     gm_unlock(&c->lock);
-    gm_sub_relaxed(&c->out, n);
+    count_out(c, cls, -(int)n);
     while (empty.first) {
         struct gm_span *s = gm_chain_entry(empty.first, struct gm_span, link);
         gm_chain_remove(&s->link);
@@ -185,19 +203,23 @@ void gm_central_give(unsigned cls, void **slots, unsigned n) {
     }
 }
 
-struct gm_span *gm_central_tiny_span(void) {
-    struct gm_span *s = new_span(GM_CLASS_16, false);
+struct gm_span *gm_central_odd_span(unsigned cls, unsigned flags) {
+    struct gm_span *s = new_span(cls, !(flags & GM_SPAN_TINY), flags);
     if (!s) return NULL;
-    if (!gm_span_add_side(s, GM_SIDE_TINY)) {
-        to_heap(&central[GM_CLASS_16], s);
+    if (flags & GM_SPAN_TINY && !gm_span_add_side(s, GM_SIDE_TINY)) {
+        to_heap(&central[cls], s);
         return NULL;
     }
-    s->flags |= GM_SPAN_TINY;
-    s->place = GM_PLACE_CURRENT; /* the tiny allocator's own for good */
+    s->place = GM_PLACE_CURRENT; /* its owner's for good */
     return s;
 }
 
-void gm_central_tiny_gone(struct gm_span *s) { to_heap(&central[GM_CLASS_16], s); }
+void gm_central_odd_gone(struct gm_span *s) { to_heap(&central[s->cls], s); }
+
+void gm_central_odd_out(unsigned cls, int slots) { count_out(&central[cls], cls, slots); }
+
+void gm_central_lock_class(unsigned cls) { gm_lock(&central[cls].lock); }
+void gm_central_unlock_class(unsigned cls) { gm_unlock(&central[cls].lock); }
 
 static void verify_list(struct gm_chain *head, unsigned cls, bool sparse) {
     for (struct gm_chain_node *n = head->first; n; n = n->next) {

@@ -20,10 +20,17 @@ void *gm_central_take_one(unsigned cls);
 void gm_central_give(unsigned cls, void **slots, unsigned n);
 /* A cache lets go of its current span. */
 void gm_central_release(struct gm_span *current);
-/* A span for the tiny allocator: of class 16, in no list, flagged. NULL: none. */
-struct gm_span *gm_central_tiny_span(void);
-/* All of its blocks are home again. */
-void gm_central_tiny_gone(struct gm_span *s);
+/* A span that is in no list and its owner's to take from and give to: of tiny blocks (class 16), of slots the
+ * collector treats in their own way. NULL: none. */
+struct gm_span *gm_central_odd_span(unsigned cls, unsigned flags);
+/* All of its slots are home again. */
+void gm_central_odd_gone(struct gm_span *s);
+/* Its owner has taken slots from such a span (negative: given them back); for the statistics. */
+void gm_central_odd_out(unsigned cls, int slots);
+
+/* A class's lock, for who must see spans that do not vanish meanwhile. */
+void gm_central_lock_class(unsigned cls);
+void gm_central_unlock_class(unsigned cls);
 
 /* Slots of the class that are not at home: live, in caches or in batches. */
 uint64_t gm_central_out(unsigned cls);

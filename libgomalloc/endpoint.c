@@ -20,12 +20,22 @@
  * preload, and should the library be there by other ways (ld.so.preload, linked in), the kernel closes the
  * process's memory, and the magic word is wiped besides.
  *
+ * WHAT IS WRITTEN. One word: gm_profile.request, the rate at which allocations are to be sampled (profile.h). The tool stores
+ * it with process_vm_writev, which the kernel allows to those it lets read; a thread sees it at its next miss.
+ *
+ * A SNAPSHOT, for `gomalloc leaks` and `gomalloc why`, is a fork that the tool makes the process do: it stops the threads by
+ * ptrace, has one of them make the system call at gm_endpoint_syscall, and lets go (preload/command/snapshot.c).
+ *
+ * AT THE EXIT the process can wait for the tool that started it: GOMALLOC_EXIT_FIFO=PID:PATH names a FIFO. It writes
+ * one byte there, and goes on when nobody has it open for reading any more.
+ *
  * AFTER FORK the child has its own copy of all this at once, as it has of the heap. A child of vfork shows its
  * parent's, whose memory it has. After exec there is a new library, or none; the tool finds it anew. */
 #include "libgomalloc/endpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,6 +43,13 @@
 #include "libgomalloc/front.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/scavenge.h"
+
+#if defined(__x86_64__)
+__asm__(".text\n.hidden gm_endpoint_syscall\n.type gm_endpoint_syscall, @function\ngm_endpoint_syscall: syscall\n        hlt\n");
+#elif defined(__aarch64__)
+__asm__(".text\n.hidden gm_endpoint_syscall\n.type gm_endpoint_syscall, @function\ngm_endpoint_syscall: svc 0\n        udf 0\n");
+#endif
+extern const char gm_endpoint_syscall[] GM_HIDDEN;
 
 struct gm_endpoint gm_endpoint = {
     .magic = GM_ENDPOINT_MAGIC,
@@ -43,6 +60,8 @@ struct gm_endpoint gm_endpoint = {
     .transfer = &gm_transfer_roots,
     .span_records = gm_span_roots,
     .conf = &gm_conf,
+    .profile = &gm_profile,
+    .syscall_at = gm_endpoint_syscall,
 };
 
 /* The distance is the same wherever the library lies, so the note needs no relocation. */
@@ -62,12 +81,26 @@ void gm_endpoint_add(size_t offset, const uint64_t *at) {
     }
 }
 
-/* ---- the statistics at exit, for `gomalloc run --stats`: GOMALLOC_STATS_FILE=PID:PATH names the one process that
- * writes, for its children inherit the environment. */
+/* ---- the exit: statistics for `gomalloc run --stats`, and the wait. GOMALLOC_STATS_FILE=PID:PATH names the one process
+ * that is meant, for its children inherit the environment. */
 
-static char *exit_path;
+static char *exit_path, *exit_fifo;
+static pid_t exit_pid; /* whose exit it is: children made by fork inherit the handlers */
+
+/* Waits until the tool has seen what it wants to see. It may have gone: then nobody reads, and the open fails. */
+static void wait_at_exit(void) {
+    if (getpid() != exit_pid) return;
+    int saved = errno, fd = open(exit_fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0 && write(fd, "x", 1) == 1) {
+        struct pollfd p = { fd, 0, 0 };
+        while (poll(&p, 1, -1) < 0 && errno == EINTR) continue;
+    }
+    if (fd >= 0) close(fd);
+    errno = saved;
+}
 
 static void write_at_exit(void) {
+    if (getpid() != exit_pid) return;
     int saved = errno, fd = open(exit_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd >= 0) {
         gomalloc_write_stats(fd, "json");
@@ -76,14 +109,18 @@ static void write_at_exit(void) {
     errno = saved;
 }
 
-static const char *exit_file(char *const *envp) {
-    static const char name[] = "GOMALLOC_STATS_FILE=";
+/* What NAME=PID:PATH in the environment says to this process; a copy, for a program may write over its environment.
+ * NULL: nothing. */
+static char *exit_word(char *const *envp, const char *name) {
+    size_t n = strlen(name);
     for (; envp && *envp; envp++) {
-        if (strncmp(*envp, name, sizeof name - 1) != 0) continue;
-        const char *p = *envp + sizeof name - 1;
+        if (strncmp(*envp, name, n) != 0) continue;
+        const char *p = *envp + n;
         long pid = 0;
         for (; *p >= '0' && *p <= '9'; p++) pid = pid * 10 + (*p - '0');
-        return *p == ':' && p[1] && pid == getpid() ? p + 1 : NULL;
+        if (*p != ':' || !p[1] || pid != getpid()) return NULL;
+        char *copy = gm_meta_alloc(strlen(p), 1);
+        return copy ? memcpy(copy, p + 1, strlen(p)) : NULL;
     }
     return NULL;
 }
@@ -98,7 +135,7 @@ void gm_endpoint_start(char *const *envp) {
     gm_endpoint.meta_mapped = gm_meta_root;
     gm_endpoint.exact_live = gm_exact_root;
     gm_endpoint.layout = gm_endpoint_layout();
-    const char *path = exit_file(envp); /* kept: a program may write over its environment */
-    if (path && (exit_path = gm_meta_alloc(strlen(path) + 1, 1)) != NULL) atexit(write_at_exit);
-    if (exit_path) memcpy(exit_path, path, strlen(path) + 1);
+    exit_pid = getpid();
+    if ((exit_fifo = exit_word(envp, "GOMALLOC_EXIT_FIFO=")) != NULL) atexit(wait_at_exit);
+    if ((exit_path = exit_word(envp, "GOMALLOC_STATS_FILE=")) != NULL) atexit(write_at_exit);
 }

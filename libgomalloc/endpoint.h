@@ -13,6 +13,7 @@
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/pace.h"
+#include "libgomalloc/profile.h"
 #include "libgomalloc/transfer.h"
 
 #define GM_ENDPOINT_MAGIC "gm-endp" /* 8 bytes with its end */
@@ -43,6 +44,8 @@ struct gm_endpoint {
     const struct gm_fix *const *span_records; /* GM_SPAN_FIXES of them */
     const struct gm_conf *conf;
     const uint64_t *exact_live;
+    struct gm_profile *profile;            /* the command writes its `request` */
+    const char *syscall_at;                /* a system call instruction */
     const struct gm_pauses *pauses;        /* NULL: no collector */
     struct gm_endpoint_counter counter[GM_ENDPOINT_COUNTERS]; /* as far as `at` is not NULL */
 };
@@ -61,7 +64,7 @@ GM_INLINE uint64_t gm_endpoint_layout(void) {
                                sizeof(struct gm_arena), sizeof(struct gm_space), sizeof(struct gm_heap_stats), sizeof(struct gm_fix),
                                sizeof(struct gomalloc_stats), sizeof(struct gm_pace), sizeof(struct gm_conf), offsetof(struct gm_cache, capacity),
                                offsetof(struct gm_cache, link), offsetof(struct gm_arena, index), offsetof(struct gm_span, home),
-                               offsetof(struct gm_pageindex, zero_pages), GM_CLASSES };
+                               offsetof(struct gm_pageindex, zero_pages), GM_CLASSES, sizeof(struct gm_profile), sizeof(struct gm_profile_site) };
     uint64_t h = 14695981039346656037u; /* FNV-1a, over words */
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) h = (h ^ sizes[i]) * 1099511628211u;
     for (const char *v = GOMALLOC_VERSION; *v; v++) h = (h ^ (uint8_t)*v) * 1099511628211u;

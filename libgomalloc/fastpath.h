@@ -11,7 +11,7 @@
 GM_HIDDEN void *gm_alloc_slow(size_t n, size_t cls); /* the bin of cls is empty */
 GM_HIDDEN void *gm_alloc_more(size_t n);               /* n > GM_SMALL_MAX */
 GM_HIDDEN void gm_free_odd(void *p);                   /* no slot of ours starts at p that is allocated */
-GM_HIDDEN void gm_free_full(void *p, size_t cls);    /* the bin of cls has no room; 0: as gm_free_odd */
+GM_HIDDEN void gm_free_full(void *p, size_t cls);    /* the bin of cls has no room; 0, 1: as gm_free_odd */
 
 /* Pops a slot of class cls < GM_FIRST_MEDIUM for n bytes. */
 GM_INLINE void *gm_alloc_pop(struct gm_cache *c, size_t n, size_t cls) {
@@ -45,7 +45,7 @@ GM_INLINE void gm_free_fast(void *p) {
     /* Rotated, so that one comparison refuses what is outside the heap, what is not a multiple of
      * 16, and NULL. */
     uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT | (uintptr_t)p << (64 - GM_STATE_SHIFT)) - gm_space.base16;
-    if (GM_UNLIKELY(i >= gm_peek(gm_space.limit16))) return gm_free_odd(p);
+    if (GM_UNLIKELY(i >= gm_peek(gm_space.free_limit16))) return gm_free_odd(p);
     uint8_t *state = &gm_space.state[i];
     /* Class 0, no live slot: bin 0 is always full, so that needs no test of its own. */
     size_t cls = gm_load_relaxed(state) & GM_STATE_CLASS;

@@ -8,7 +8,10 @@
 #include "libgomalloc/fastpath.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/noscan.h"
+#include "libgomalloc/profile.h"
 #include "libgomalloc/scavenge.h"
 
 static struct gm_foreign foreign;
@@ -18,7 +21,7 @@ void gm_set_foreign(const struct gm_foreign *f) { foreign = *f; }
 static enum gm_what what_in_span(const struct gm_span *s, uintptr_t p, size_t *usable) {
     if (s->cls == 0) {
         *usable = gm_span_bytes(s);
-        if (p == s->start) return GM_LARGE;
+        if (p == s->start) return gm_load_relaxed(&s->state) ? GM_LARGE : GM_FREED;
         return p & 15 ? GM_MISALIGNED : GM_INTERIOR;
     }
     *usable = gm_class_size[s->cls];
@@ -43,17 +46,33 @@ enum gm_what gm_what_is(const void *address, struct gm_span **span, size_t *usab
     return freed && gm_is_aligned(p, GM_PAGE_SIZE) ? GM_FREED : GM_UNKNOWN;
 }
 
+/* A slot of the primary arena whose state is 0 goes to the thread's cache, or home. */
+static void put_back(void *p, unsigned cls) {
+    struct gm_cache *c = gm_cache_get();
+    if (c) {
+        gm_cache_make_room(c, cls);
+        if (gm_cache_push(c, cls, p)) return;
+    } else if (gm_load_relaxed(&gm_always_slow)) {
+        gm_exact_free(p, gm_class_size[cls]);
+    }
+    gm_cache_give_direct(cls, p);
+}
+
 static void free_slot(struct gm_span *s, void *p) {
     unsigned cls = s->cls;
     gm_store_relaxed(gm_arena_state_of(s->arena, (uintptr_t)p), 0);
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_profile.used))) gm_profile_forget(p);
+    if (!gm_span_is_odd(s) && !(s->flags & GM_SPAN_SPARSE)) return put_back(p, cls);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_always_slow))) gm_exact_free(p, gm_class_size[cls]);
-    gm_central_give(cls, &p, 1);
+    if (gm_span_is_odd(s)) gm_odd_give(s, p);
+    else gm_central_give(cls, &p, 1);
 }
 
 GM_NOINLINE void gm_free_odd(void *p) {
     if (p == NULL) return;
     struct gm_span *s;
     size_t usable;
+    if (GM_UNLIKELY(gm_free_ignored) && gm_arena_of(p)) return;
     enum gm_what what = gm_what_is(p, &s, &usable);
     if (gm_nested() && what < GM_NESTED && what != GM_FOREIGN) return gm_nested_defer(p);
     switch (what) {
@@ -62,7 +81,7 @@ GM_NOINLINE void gm_free_odd(void *p) {
         foreign.free(p);
         return;
     case GM_NESTED: gm_nested_release(p); return;
-    case GM_SLOT: free_slot(s, p); return; /* outside the primary arena */
+    case GM_SLOT: free_slot(s, p); return; /* outside the primary arena, of a span of noscan.c, or sampled */
     case GM_SMALL8:
         if (gm_small8_free(s, (uintptr_t)p)) return;
         gm_misuse(GM_CRIME_DOUBLE_FREE, p);
@@ -70,7 +89,7 @@ GM_NOINLINE void gm_free_odd(void *p) {
         if (gm_tiny_free(s, (uintptr_t)p)) return;
         gm_misuse(GM_CRIME_DOUBLE_FREE, p);
     case GM_LARGE:
-        gm_large_free(s);
+        if (!gm_large_free(s)) gm_misuse(GM_CRIME_DOUBLE_FREE, p);
         gm_scavenge_poll();
         return;
     case GM_FREED: gm_misuse(GM_CRIME_DOUBLE_FREE, p);
@@ -82,19 +101,18 @@ GM_NOINLINE void gm_free_odd(void *p) {
 
 GM_NOINLINE void gm_free_full(void *p, size_t class) {
     unsigned cls = (unsigned)class;
-    if (cls == 0) return gm_free_odd(p);
+    if (cls <= GM_CLASS_8) return gm_free_odd(p); /* no live slot, or an odd one (gcview.h) */
+    struct gm_cache *aside = gm_tc_aside; /* while allocations are sampled the hit path ends here */
+    if (aside && gm_nested_mark == NULL && aside->top[cls] != aside->limit[cls]) {
+        gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
+        gm_cache_push(aside, cls, p);
+        return;
+    }
     if (gm_nested()) return gm_nested_defer(p);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
     gm_scavenge_poll();
-    struct gm_cache *c = gm_cache_get();
-    if (c) {
-        gm_cache_make_room(c, cls);
-        if (gm_cache_push(c, cls, p)) return;
-    } else if (gm_load_relaxed(&gm_always_slow)) {
-        gm_exact_free(p, gm_class_size[cls]);
-    }
-    gm_cache_give_direct(cls, p);
+    put_back(p, cls);
 }
 
 void gm_free(void *p) { gm_free_fast(p); }

@@ -20,9 +20,12 @@ bool gm_reclaim(void);
 /* errno = ENOMEM, NULL. */
 void *gm_out_of_memory(void);
 
-/* Large objects (large.c). gm_large_alloc: NULL and ENOMEM; *zero as gm_heap_alloc_large. */
-void *gm_large_alloc(size_t n, size_t align, bool *zero);
-void gm_large_free(struct gm_span *s);
+/* Large objects (large.c). gm_large_alloc: NULL and ENOMEM; flags, *zero as gm_heap_alloc_large. */
+void *gm_large_alloc(size_t n, size_t align, unsigned flags, bool *zero);
+/* False: it is no live object (any more). */
+bool gm_large_free(struct gm_span *s);
+/* The same for whoever has set its state to 0. */
+void gm_large_release(struct gm_span *s);
 /* Zeroes a large object by giving its memory back, if it is large enough for that to be worth it. */
 bool gm_large_zero(void *p, size_t n);
 /* p or its new place, or NULL with ENOMEM and p as it was. n > GM_MEDIUM_MAX. */
@@ -30,12 +33,16 @@ void *gm_large_realloc(struct gm_span *s, size_t n);
 
 /* Class 8, whose slots the fast paths cannot tell apart (small8.c). */
 void *gm_small8_alloc(struct gm_cache *c, size_t n);
-void gm_small8_mark(struct gm_span *s, uintptr_t p, size_t n);
+void gm_small8_set(struct gm_span *s, uintptr_t p, uint8_t state);
 bool gm_small8_free(struct gm_span *s, uintptr_t p); /* false: p is no live slot's start */
 bool gm_small8_live(const struct gm_span *s, uintptr_t p);
+uint8_t gm_small8_state(const struct gm_span *s, uintptr_t p);
+/* The class in the state of a live slot of class 8 that is sampled (profile.c). */
+#define GM_PROFILE_8 2
 
 /* Tiny objects (tiny.c). */
 bool gm_tiny_free(struct gm_span *s, uintptr_t p);
+void gm_tiny_reclaim(struct gm_span *s, uintptr_t block); /* all its objects; the block's state is 0 */
 size_t gm_tiny_usable(const struct gm_span *s, uintptr_t p); /* 0: no live object starts at p */
 void gm_tiny_fork_lock(void);
 void gm_tiny_fork_unlock(void);

@@ -14,6 +14,7 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/conf.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/huge.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
@@ -41,16 +42,21 @@ bool gm_heap_init(void) { return gm_arena_init(); }
 
 /* ---- entries of the page table */
 
+static uint64_t treatment_of(const struct gm_span *s) {
+    return (s->flags & GM_SPAN_NOSCAN ? GM_ENTRY_NOSCAN : 0) | (s->flags & GM_SPAN_UNCOLLECTABLE ? GM_ENTRY_UNCOLLECTABLE : 0) |
+           (s->flags & GM_SPAN_TINY ? GM_ENTRY_TINY : 0);
+}
+
 static void write_entries(struct gm_span *s, size_t from_page, size_t to_page, bool clear) {
     uint64_t *pages = s->arena->pages;
     size_t first = gm_arena_page_of(s->arena, s->start);
     if (s->cls != 0) {
         for (size_t i = from_page; i < to_page; i++)
-            gm_store_release(&pages[first + i], clear ? 0 : gm_entry_make(s, (unsigned)i, s->cls));
+            gm_store_release(&pages[first + i], clear ? 0 : gm_entry_make(s, (unsigned)i, s->cls, treatment_of(s)));
         return;
     }
     size_t chunk_end = gm_align_up(first + 1, GM_CHUNK_PAGES) - first; /* pages in the first chunk */
-    uint64_t e = clear ? 0 : gm_entry_make(s, 0, 0);
+    uint64_t e = clear ? 0 : gm_entry_make(s, 0, 0, treatment_of(s));
     for (size_t i = from_page; i < to_page && i < chunk_end; i++) gm_store_release(&pages[first + i], e);
     size_t i = from_page > chunk_end ? chunk_end + gm_align_up(from_page - chunk_end, GM_CHUNK_PAGES) : chunk_end;
     for (; i < to_page; i += GM_CHUNK_PAGES) gm_store_release(&pages[first + i], e);
@@ -209,11 +215,12 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, b
     return true;
 }
 
-struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere) {
+struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags) {
     bool zero;
     size_t grown;
     struct gm_span *s = gm_span_new(cls);
     if (!s) return NULL;
+    s->flags = (uint8_t)flags;
     gm_lock(&heap_lock);
     bool placed = place_locked(s, gm_class_pages[cls], 1, anywhere, &zero, &grown);
     gm_unlock(&heap_lock);
@@ -224,10 +231,11 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere) {
     return NULL;
 }
 
-struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, bool *zero) {
+struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero) {
     struct gm_span *s = gm_span_new(0);
     if (!s) return NULL;
     s->requested = requested;
+    s->flags = (uint8_t)flags;
     gm_lock(&heap_lock);
     size_t grown;
     bool placed = place_locked(s, npages, align_pages, true, zero, &grown);
@@ -236,6 +244,7 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
         stats.large_requested += requested;
         stats.large_live_requested += requested;
         stats.large_live += npages << GM_PAGE_SHIFT;
+        gm_hooks_moved((int64_t)(npages << GM_PAGE_SHIFT));
         stats.large_total += npages << GM_PAGE_SHIFT;
     }
     gm_unlock(&heap_lock);
@@ -276,6 +285,7 @@ void gm_heap_free(struct gm_span *s) {
     if (s->cls == 0) {
         stats.large_frees++;
         stats.large_live -= gm_span_bytes(s);
+        gm_hooks_moved(-(int64_t)gm_span_bytes(s));
         stats.large_live_requested -= s->requested;
     }
     give_pages(a, s->start, s->npages, zero);
@@ -306,6 +316,7 @@ static bool resize_locked(struct gm_span *s, size_t npages) {
     s->npages = (uint32_t)npages;
     if (npages > old) write_entries(s, old, npages, false);
     stats.large_live += (npages - old) << GM_PAGE_SHIFT; /* unsigned: shrinking wraps back */
+    gm_hooks_moved(((int64_t)npages - (int64_t)old) * (int64_t)GM_PAGE_SIZE);
     return true;
 }
 
@@ -443,6 +454,18 @@ size_t gm_heap_memory_limit(void) {
     of_group = gm_os_cgroup_limit();
     /* Whoever sets a limit meanwhile wins. */
     return gm_cas_release(&memory_limit, &limit, of_group) ? of_group : limit;
+}
+
+void gm_heap_pin_arenas(void) {
+    gm_lock(&heap_lock);
+    scavenging++;
+    gm_unlock(&heap_lock);
+}
+
+void gm_heap_unpin_arenas(void) {
+    gm_lock(&heap_lock);
+    scavenging--;
+    gm_unlock(&heap_lock);
 }
 
 /* ---- numbers and checks */

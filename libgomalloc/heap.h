@@ -7,12 +7,13 @@
 
 struct gm_pace;
 
-/* A span of class cls; its pages and home bits follow from the class. `anywhere`: in the primary arena
+/* A span of class cls; its pages and home bits follow from the class, how the collector treats it from `flags`
+ * (GM_SPAN_NOSCAN, ...). `anywhere`: in the primary arena
  * or, if that is exhausted, in any other. NULL: out of memory. */
-struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere);
+struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags);
 /* A large span of npages, starting at a multiple of align_pages (power of two), for an object of
  * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. */
-struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, bool *zero);
+struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero);
 /* Makes a large span's memory read as zero by giving it back to the kernel; false: refused. */
 bool gm_heap_zero_by_release(struct gm_span *s);
 /* Takes a span back. All its slots are home, or the large object is dead; nobody else knows of it. */
@@ -49,6 +50,9 @@ extern GM_HIDDEN bool gm_heap_pending;
 #define GM_LIMIT_OF_GROUP (SIZE_MAX - 1)
 void gm_heap_set_memory_limit(size_t bytes);
 size_t gm_heap_memory_limit(void);
+/* Between the two no arena goes away. */
+void gm_heap_pin_arenas(void);
+void gm_heap_unpin_arenas(void);
 
 struct gm_heap_stats {
     size_t goal;                   /* bytes of used and dirty pages that the scavenger leaves */

@@ -50,6 +50,7 @@
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/cache.h"
 #include "libgomalloc/central.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/transfer.h"
 
@@ -83,7 +84,7 @@ static bool holds_much(const struct gm_cache *c) {
 /* An address in the library's data or its records. */
 static bool is_ours(uintptr_t p) {
     const struct gm_arena *a = &gm_space.primary;
-    return (p >= (uintptr_t)__ehdr_start && p < (uintptr_t)_end) || (p >= (uintptr_t)a->index.bits && p < a->base);
+    return (p >= (uintptr_t)__ehdr_start && p < (uintptr_t)_end) || (p >= (uintptr_t)a->index.all_bits && p < a->base);
 }
 
 static bool asleep(const struct gm_cache *c, struct gm_os_asleep *at) {
@@ -132,6 +133,7 @@ static struct gm_cache *next_quiet(unsigned *left, uint64_t until, bool at_once)
 }
 
 unsigned gm_idle_drain(uint64_t until, bool at_once) {
+    if (gm_load_relaxed(&gm_hooks.on)) return 0; /* the collector walks the list of caches without the lock */
     unsigned taken = 0, left = gm_cache_living();
     for (struct gm_cache *c; (c = next_quiet(&left, until, at_once)) != NULL; taken++) gm_cache_retire(c);
     for (unsigned cls = 1; cls < GM_CLASSES && gm_os_nanotime() < until; cls++) {

@@ -15,10 +15,13 @@
 #include "libgomalloc/endpoint.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/huge.h"
 #include "libgomalloc/idle.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/noscan.h"
+#include "libgomalloc/profile.h"
 #include "libgomalloc/scavenge.h"
 #include "libgomalloc/stats.h"
 
@@ -45,6 +48,7 @@ void gm_constructor(char **envp) {
     gm_scavenge_init(gm_idle_drain);
     gm_cache_arm_exit_handler();
     if (gm_conf.stats == GM_STATS_EXACT) gm_exact_start();
+    gm_profile_start();
     if (gm_conf.stats != GM_STATS_OFF) atexit(report_at_exit);
 }
 
@@ -56,29 +60,40 @@ void gm_fork_prepare(void) {
     fork_without_locks = gm_nested();
     if (fork_without_locks) return;
     gm_init_once();
+    if (gm_hooks.fork_prepare) gm_hooks.fork_prepare();
     gm_lock(&init_lock);
     gm_cache_threads_lock();
     gm_tiny_fork_lock();
+    gm_odd_fork_lock();
     gm_central_lock_all();
     gm_heap_lock();
+    gm_profile_lock();
     gm_meta_lock();
+}
+
+static void unlock_all(void) {
+    gm_meta_unlock();
+    gm_profile_unlock();
+    gm_heap_unlock();
+    gm_central_unlock_all();
+    gm_odd_fork_unlock();
+    gm_tiny_fork_unlock();
+    gm_cache_threads_unlock();
+    gm_unlock(&init_lock);
 }
 
 void gm_fork_parent(void) {
     if (fork_without_locks) return;
-    gm_meta_unlock();
-    gm_heap_unlock();
-    gm_central_unlock_all();
-    gm_tiny_fork_unlock();
-    gm_cache_threads_unlock();
-    gm_unlock(&init_lock);
+    unlock_all();
+    if (gm_hooks.fork_parent) gm_hooks.fork_parent();
 }
 
 void gm_fork_child(void) {
     if (fork_without_locks) return;
     gm_cache_fork_child();
     gm_scavenge_fork_child();
-    gm_fork_parent();
+    unlock_all();
+    if (gm_hooks.fork_child) gm_hooks.fork_child();
 }
 
 void gm_fork_child_alone(void) { gm_cache_fork_child_alone(); }

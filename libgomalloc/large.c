@@ -9,8 +9,10 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/profile.h"
 #include "libgomalloc/scavenge.h"
 
 /* With an alignment as large, still what one page index can hold (pageindex.h). */
@@ -20,28 +22,54 @@ static uint32_t moved_spans; /* atomic */
 
 static size_t pages_of(size_t n) { return gm_align_up(gm_max(n, 1), GM_PAGE_SIZE) >> GM_PAGE_SHIFT; }
 
-static struct gm_span *new_large(size_t n, size_t align, bool *zero) {
+static struct gm_span *new_large(size_t n, size_t align, unsigned flags, bool *zero) {
     if (n > LARGE_MAX || align > LARGE_MAX) return NULL;
     gm_init_once();
     gm_scavenge_poll();
+    gm_hooks_poll();
     size_t align_pages = align > GM_PAGE_SIZE ? align >> GM_PAGE_SHIFT : 1;
-    struct gm_span *s = gm_heap_alloc_large(pages_of(n), align_pages, n, zero);
-    if (!s && gm_reclaim()) s = gm_heap_alloc_large(pages_of(n), align_pages, n, zero);
+    struct gm_span *s = gm_heap_alloc_large(pages_of(n), align_pages, n, flags, zero);
+    if (!s && gm_reclaim()) s = gm_heap_alloc_large(pages_of(n), align_pages, n, flags, zero);
     return s;
 }
 
-void *gm_large_alloc(size_t n, size_t align, bool *zero) {
+/* The object comes to life. */
+static uintptr_t bear(struct gm_span *s) {
+    uintptr_t p = s->start;
+    gm_gc_keep(p);
+    gm_store_release(&s->state, (uint8_t)(GM_LARGE_LIVE | gm_load_relaxed(&gm_colour)));
+    gm_gc_keep(p);
+    return p;
+}
+
+static void *counted(void *p, size_t n) {
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_sampling))) gm_profile_note(p, n);
+    return p;
+}
+
+void *gm_large_alloc(size_t n, size_t align, unsigned flags, bool *zero) {
     if (gm_nested()) {
         *zero = true;
         return align <= gm_os_page_size() ? gm_nested_alloc(n) : gm_out_of_memory();
     }
-    struct gm_span *s = new_large(n, align, zero);
-    return s ? (void *)s->start : gm_out_of_memory();
+    struct gm_span *s = new_large(n, align, flags, zero);
+    return s ? counted((void *)bear(s), n) : gm_out_of_memory();
 }
 
-void gm_large_free(struct gm_span *s) {
+void gm_large_release(struct gm_span *s) {
     if (s->flags & GM_SPAN_MOVED) gm_sub_relaxed(&moved_spans, 1);
+    if (s->flags & GM_SPAN_SAMPLED) gm_profile_forget((void *)s->start);
     gm_heap_free(s);
+}
+
+/* Until the exchange the address keeps the object from being swept, and so the record from being another's. */
+bool gm_large_free(struct gm_span *s) {
+    uintptr_t p = s->start;
+    gm_gc_keep(p);
+    bool live = gm_exchange_acq_rel(&s->state, 0) != 0;
+    gm_gc_keep(p);
+    if (live) gm_large_release(s);
+    return live;
 }
 
 /* Clearing and giving back cost the same per page (0.1 us), but what was given back is only resident again
@@ -74,16 +102,39 @@ static bool transport(struct gm_span *from, struct gm_span *to) {
     return true;
 }
 
+/* The collector may hold the world in between, when the contents are in one place or the other: so both
+ * objects live, and both addresses are kept. MOVING: there may be no memory at the target for a moment. */
+static bool transport_alive(struct gm_span *from, struct gm_span *to) {
+    uintptr_t old = from->start, new = to->start;
+    to->flags |= GM_SPAN_MOVING;
+    gm_gc_keep(old);
+    bear(to);
+    bool done = transport(from, to);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    gm_gc_keep(new);
+    gm_gc_keep(old);
+    if (done) to->flags &= (uint8_t)~GM_SPAN_MOVING;
+    else gm_store_relaxed(&to->state, 0);
+    return done;
+}
+
 void *gm_large_realloc(struct gm_span *s, size_t n) {
     if (n > LARGE_MAX) return gm_out_of_memory();
     if (gm_nested()) return gm_realloc_move((void *)s->start, gm_span_bytes(s), n);
-    size_t old = s->npages, new = pages_of(n);
-    if (gm_heap_resize(s, new, n)) return (void *)s->start;
-    GM_ASSERT(new > old);
-    bool zero;
-    struct gm_span *to = new_large(n, 1, &zero);
+    uintptr_t old = s->start;
+    bool zero, resized = gm_heap_resize(s, pages_of(n), n);
+    gm_gc_keep(old);
+    if (resized) { /* to the profile, one object's end and another's birth */
+        if (s->flags & GM_SPAN_SAMPLED) gm_profile_forget((void *)old);
+        s->flags &= (uint8_t)~GM_SPAN_SAMPLED;
+        return counted((void *)old, n);
+    }
+    struct gm_span *to = new_large(n, 1, s->flags & (GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE), &zero);
+    gm_gc_keep(old);
     if (!to) return gm_out_of_memory();
-    if (!transport(s, to)) return gm_out_of_memory(); /* `to` has no memory any more: it is given up */
+    uintptr_t new = to->start;
+    if (!transport_alive(s, to)) return gm_out_of_memory(); /* `to` has no memory any more: it is given up */
     gm_large_free(s);
-    return (void *)to->start;
+    gm_gc_keep(new);
+    return counted((void *)new, n);
 }

@@ -93,7 +93,9 @@
 #include <string.h>
 
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
+#include "libgomalloc/profile.h"
 #include "libgomalloc/scavenge.h"
 
 GM_COLD void *gm_out_of_memory(void) {
@@ -102,8 +104,8 @@ GM_COLD void *gm_out_of_memory(void) {
 }
 
 GM_COLD bool gm_reclaim(void) {
-    struct gm_cache *c = gm_load_relaxed(&gm_tc);
-    if (c != &gm_no_cache) gm_cache_flush(c);
+    struct gm_cache *c = gm_cache_mine();
+    if (c) gm_cache_flush(c);
     gm_cache_flush_transfers();
     return true;
 }
@@ -111,8 +113,9 @@ GM_COLD bool gm_reclaim(void) {
 /* Marks a slot that came straight from a central list as allocated. */
 static void *hand_out_direct(void *p, size_t n, unsigned cls) {
     struct gm_arena *a = gm_arena_of(p);
-    if (cls == GM_CLASS_8) *((uint8_t *)gm_span_of(a, (uintptr_t)p)->side + (((uintptr_t)p & (GM_PAGE_SIZE - 1)) >> 3)) = GM_CLASS_8;
-    else gm_store_relaxed(gm_arena_state_of(a, (uintptr_t)p), (uint8_t)cls);
+    uint8_t state = (uint8_t)(cls | gm_load_relaxed(&gm_colour));
+    if (cls == GM_CLASS_8) gm_small8_set(gm_span_of(a, (uintptr_t)p), (uintptr_t)p, state);
+    else gm_store_relaxed(gm_arena_state_of(a, (uintptr_t)p), state);
     gm_cache_count_direct(cls, n);
     if (gm_load_relaxed(&gm_always_slow)) gm_exact_alloc(p, gm_class_size[cls], n);
     return p;
@@ -145,6 +148,8 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
     gm_init_once();
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_scavenge_poll();
+    gm_profile_poll();
+    gm_hooks_poll();
     struct gm_cache *c = gm_cache_get();
     if (!c) return alloc_direct(n, cls);
     if (cls == GM_CLASS_8) {
@@ -159,15 +164,32 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
     return gm_cache_more(c) ? gm_alloc_pop_medium(c, n, k) : alloc_direct(n, k);
 }
 
-GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) { return alloc_missed(n, (unsigned)cls, false); }
+/* While allocations are sampled every one comes here (profile.c): the short way, if there is a slot and none is due. */
+static void *alloc_counted(size_t n, unsigned cls, bool exactly) {
+    struct gm_cache *c = gm_tc_aside;
+    bool due = gm_profile_due(c, n);
+    if (GM_LIKELY(c && !due && gm_nested_mark == NULL && *c->top[cls])) {
+        if (cls < GM_FIRST_MEDIUM) return gm_alloc_pop(c, n, cls);
+        if (c->more) return gm_alloc_pop_medium(c, n, cls);
+    }
+    void *p = alloc_missed(n, cls, exactly);
+    if (due && p && !gm_nested()) gm_profile_record(gm_cache_mine(), p, n);
+    return p;
+}
+
+GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) {
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_sampling))) return alloc_counted(n, (unsigned)cls, false);
+    return alloc_missed(n, (unsigned)cls, false);
+}
 
 GM_NOINLINE void *gm_alloc_more(size_t n) {
     bool zero;
     if (GM_LIKELY(n <= GM_MEDIUM_MAX)) return gm_alloc_pop_medium(gm_load_relaxed(&gm_tc), n, gm_class_of_medium(n));
-    return gm_large_alloc(n, 1, &zero);
+    return gm_large_alloc(n, 1, 0, &zero);
 }
 
 void *gm_alloc_class(size_t n, unsigned cls) {
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_sampling))) return alloc_counted(n, cls, true);
     struct gm_cache *c = gm_load_relaxed(&gm_tc);
     if (*c->top[cls] == NULL) return alloc_missed(n, cls, true);
     return cls < GM_FIRST_MEDIUM ? gm_alloc_pop(c, n, cls) : gm_alloc_pop_medium(c, n, cls);
@@ -179,7 +201,7 @@ void *gm_alloc_zeroed(size_t n) {
     void *p;
     if (n > GM_MEDIUM_MAX) {
         bool zero;
-        p = gm_large_alloc(n, 1, &zero);
+        p = gm_large_alloc(n, 1, 0, &zero);
         if (!p || zero || gm_large_zero(p, n)) return p;
     } else {
         p = gm_alloc_fast(n);

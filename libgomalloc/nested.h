@@ -23,6 +23,9 @@ void gm_nested_defer(void *p);
 extern GM_HIDDEN bool gm_nested_deferred;
 void gm_nested_drain(void (*free_block)(void *));
 
+/* Calls fn for what was put aside; for the collector, while every other thread is held. */
+void gm_nested_each_deferred(void (*fn)(void *arg, uintptr_t p), void *arg);
+
 /* preload/signal.h has the contract. */
 void *gm_signal_enter(const void *interrupted_pc);
 void gm_signal_leave(void *token);

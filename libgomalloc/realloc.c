@@ -5,6 +5,7 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/front.h"
+#include "libgomalloc/noscan.h"
 
 /* A slot is kept when shrinking leaves it at least half full: moving costs more than it saves. */
 static bool worth_keeping(size_t n, size_t usable) { return n <= usable && (n >= usable / 2 || usable <= 64); }
@@ -29,6 +30,7 @@ void *gm_realloc(void *p, size_t n) {
     switch (gm_what_is(p, &s, &usable)) {
     case GM_FOREIGN: return gm_realloc_foreign(p, n);
     case GM_LARGE:
+        if (n <= GM_MEDIUM_MAX && gm_span_is_odd(s)) return gm_odd_realloc(s, p, usable, n);
         if (n > GM_MEDIUM_MAX) return gm_large_realloc(s, n);
         return gm_realloc_move(p, usable, n);
     case GM_SLOT: case GM_SMALL8: case GM_TINY: case GM_NESTED:
@@ -39,6 +41,7 @@ void *gm_realloc(void *p, size_t n) {
             }
             return p;
         }
+        if (s && gm_span_is_odd(s)) return gm_odd_realloc(s, p, usable, n);
         return gm_realloc_move(p, usable, n);
     case GM_FREED: gm_misuse(GM_CRIME_REALLOC_FREED, p);
     case GM_INTERIOR: gm_misuse(GM_CRIME_REALLOC_INTERIOR, p);

@@ -8,17 +8,13 @@
 #include "libgomalloc/central.h"
 #include "libgomalloc/fastpath.h"
 #include "libgomalloc/front.h"
+#include "libgomalloc/profile.h"
 
 static uint8_t *state_of(const struct gm_span *s, uintptr_t p) {
     return (uint8_t *)s->side + ((p - s->start) >> 3);
 }
 
-void gm_small8_mark(struct gm_span *s, uintptr_t p, size_t n) {
-    struct gm_cache *c = gm_load_relaxed(&gm_tc);
-    gm_store_relaxed(state_of(s, p), (uint8_t)(GM_CLASS_8 | c->colour));
-    gm_count_add(&c->mallocs[GM_CLASS_8], 1);
-    gm_count_add(&c->requested[GM_CLASS_8], n);
-}
+void gm_small8_set(struct gm_span *s, uintptr_t p, uint8_t state) { gm_store_relaxed(state_of(s, p), state); }
 
 void *gm_small8_alloc(struct gm_cache *c, size_t n) {
     void *p = *c->top[GM_BIN_8];
@@ -28,16 +24,22 @@ void *gm_small8_alloc(struct gm_cache *c, size_t n) {
     }
     gm_store_relaxed(&c->top[GM_BIN_8], c->top[GM_BIN_8] - 1);
     const struct gm_arena *a = &gm_space.primary;
-    gm_small8_mark(gm_entry_span(gm_load_relaxed(&a->pages[gm_arena_page_of(a, (uintptr_t)p)])), (uintptr_t)p, n);
+    struct gm_span *s = gm_entry_span(gm_load_relaxed(&a->pages[gm_arena_page_of(a, (uintptr_t)p)]));
+    gm_small8_set(s, (uintptr_t)p, (uint8_t)(GM_CLASS_8 | c->colour));
+    gm_count_add(&c->mallocs[GM_CLASS_8], 1);
+    gm_count_add(&c->requested[GM_CLASS_8], n);
     return p;
 }
 
+uint8_t gm_small8_state(const struct gm_span *s, uintptr_t p) { return gm_load_relaxed(state_of(s, p)); }
 bool gm_small8_live(const struct gm_span *s, uintptr_t p) { return gm_load_relaxed(state_of(s, p)) != 0; }
 
 bool gm_small8_free(struct gm_span *s, uintptr_t p) {
     uint8_t *state = state_of(s, p);
-    if (gm_load_relaxed(state) == 0) return false;
+    uint8_t was = gm_load_relaxed(state);
+    if (was == 0) return false;
     gm_store_relaxed(state, 0);
+    if (GM_UNLIKELY((was & GM_STATE_CLASS) == GM_PROFILE_8)) gm_profile_forget((void *)p);
     struct gm_cache *c = s->flags & GM_SPAN_SPARSE ? NULL : gm_cache_get();
     if (c && gm_cache_push(c, GM_BIN_8, (void *)p)) return true;
     if (c) gm_cache_make_room(c, GM_CLASS_8);

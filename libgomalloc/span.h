@@ -38,6 +38,10 @@ enum {
     GM_SPAN_MOVED = 2,  /* large; its pages came by mremap: a mapping of its own */
     GM_SPAN_EMPTIED = 8, /* large; its pages were moved away, it reads as zero */
     GM_SPAN_TINY = 4,   /* slots are shared by tiny objects; side[] counts them */
+    GM_SPAN_NOSCAN = 16, /* its objects hold no pointers */
+    GM_SPAN_UNCOLLECTABLE = 32, /* its live objects are roots of the collector */
+    GM_SPAN_MOVING = 64, /* large; its pages are just being moved here */
+    GM_SPAN_SAMPLED = 128, /* large; profile.c has a record of it */
 };
 
 struct gm_span {
@@ -52,19 +56,22 @@ struct gm_span {
     uint8_t place;
     uint8_t flags;
     uint8_t bucket;          /* which of central's lists */
-    uint8_t unused;
+    uint8_t state;           /* large: GM_LARGE_LIVE and its colour, or 0; atomic */
     union {
         void *side;          /* class 8: a state byte a slot; tiny: a word a slot; else NULL */
         size_t requested;    /* large: bytes asked for */
     };
     uint64_t home[];
 };
+#define GM_LARGE_LIVE 1u     /* of gm_span.state */
 GM_STATIC_ASSERT(sizeof(struct gm_span) + 8 == 64, "a record with one word of bits fills a line");
 
 GM_INLINE size_t gm_span_bytes(const struct gm_span *s) { return (size_t)s->npages << GM_PAGE_SHIFT; }
 GM_INLINE uintptr_t gm_span_slot(const struct gm_span *s, unsigned i) {
     return s->start + (size_t)i * gm_class_size[s->cls];
 }
+/* Its objects are treated by the collector in a way of their own (noscan.c). */
+GM_INLINE bool gm_span_is_odd(const struct gm_span *s) { return s->flags & (GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE); }
 /* Which slot an address lies in; it may point inside. */
 GM_INLINE unsigned gm_span_index(const struct gm_span *s, uintptr_t p) {
     return (unsigned)(((p - s->start) * gm_class_reciprocal[s->cls]) >> 32);

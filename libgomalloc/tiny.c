@@ -31,6 +31,11 @@ static struct gm_span *span_at(uintptr_t p) { return gm_span_of(gm_arena_of((voi
 void gm_tiny_fork_lock(void) { gm_lock(&tiny_lock); }
 void gm_tiny_fork_unlock(void) { gm_unlock(&tiny_lock); }
 
+/* A block that is not at home has a state for the collector: "odd", see the page entry. */
+static void set_state(const struct gm_span *s, uintptr_t block, uint8_t state) {
+    gm_store_relaxed(gm_arena_state_of(s->arena, block), state);
+}
+
 /* A block with the start bit at its first byte set, or 0. */
 static uintptr_t new_block(void) {
     void *block = NULL;
@@ -38,11 +43,13 @@ static uintptr_t new_block(void) {
     if (!current || gm_span_take(current, &block, 1) == 0) {
         /* The full span stays as it is; its blocks come home one by one, the last frees it. */
         if (current) current->place = GM_PLACE_FULL;
-        current = gm_central_tiny_span();
+        current = gm_central_odd_span(GM_CLASS_16, GM_SPAN_TINY);
         if (current) gm_span_take(current, &block, 1);
     }
-    if (block) gm_store_relaxed(word_of(current, (uintptr_t)block), 1);
+    struct gm_span *s = current;
+    if (block) gm_store_relaxed(word_of(s, (uintptr_t)block), 1);
     gm_unlock(&tiny_lock);
+    if (block) set_state(s, (uintptr_t)block, (uint8_t)(GM_CLASS_8 | gm_load_relaxed(&gm_colour)));
     return (uintptr_t)block;
 }
 
@@ -50,7 +57,7 @@ static void block_home(struct gm_span *s, uintptr_t block) {
     gm_lock(&tiny_lock);
     bool empty = gm_span_give_one(s, block) == s->nslots && s != current;
     gm_unlock(&tiny_lock);
-    if (empty) gm_central_tiny_gone(s);
+    if (empty) gm_central_odd_gone(s);
 }
 
 /* Clears one start bit; true if it was set. The last one sends the block home. */
@@ -59,8 +66,17 @@ static bool drop(struct gm_span *s, uintptr_t p) {
     /* acq_rel: whoever drops the last bit gives the block away, after all others are done with it. */
     before = __atomic_fetch_and(word_of(s, p), ~bit, __ATOMIC_ACQ_REL);
     if (!(before & bit)) return false;
-    if ((before & STARTS & ~bit) == 0) block_home(s, gm_align_down(p, BLOCK));
+    if ((before & STARTS & ~bit) == 0) {
+        uintptr_t block = gm_align_down(p, BLOCK);
+        set_state(s, block, 0);
+        block_home(s, block);
+    }
     return true;
+}
+
+void gm_tiny_reclaim(struct gm_span *s, uintptr_t block) {
+    gm_store_relaxed(word_of(s, block), 0);
+    block_home(s, block);
 }
 
 static void close_block(struct gm_cache *c) {

@@ -22,8 +22,11 @@
 #define _GNU_SOURCE 1
 #include "preload/process.h"
 
+#include "gc/cycle.h"
+
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/base/atomic.h"
+#include "libgomalloc/hooks.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,4 +56,6 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
     gm_foreign_init();
     gm_constructor(envp);
     gm_before_second_thread(gm_fork_watch);
+    gc_init();
+    if (gm_hooks.on) gm_fork_watch(); /* there may be helpers at any time */
 }

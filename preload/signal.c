@@ -29,9 +29,11 @@
 #define _GNU_SOURCE 1
 #include "preload/signal.h"
 
+#include "libgomalloc/os/stop_signal.h"
 #include "preload/next.h"
 #include "preload/process.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <ucontext.h>
 
@@ -111,6 +113,13 @@ static action *thunk_of(action *handler) {
     return handler;
 }
 
+/* The collector's signal is answered as the C library answers its own two. See mask.c. */
+static bool is_stop_signal(int sig) { return sig > 0 && sig == gm_load_relaxed(&gm_stop_signal); }
+static int refuse(void) {
+    errno = EINVAL;
+    return -1;
+}
+
 /* ---- sigaction */
 
 /* sa_handler and sa_sigaction are one place. */
@@ -119,9 +128,11 @@ static int change(void **slot, const char *name, int sig, const struct sigaction
     int (*next)(int, const struct sigaction *, struct sigaction *) =
         (int (*)(int, const struct sigaction *, struct sigaction *))gm_next(slot, name);
     struct sigaction ours;
+    if (is_stop_signal(sig)) return refuse();
     if (new != NULL) {
         ours = *new;
         ours.sa_sigaction = thunk_of(new->sa_sigaction);
+        ours.sa_mask.__val[0] &= ~gm_stop_signal_bit();
         new = &ours;
     }
     int r = next(sig, new, old);
@@ -144,6 +155,7 @@ GM_EXPORT int __sigaction(int sig, const struct sigaction *new, struct sigaction
 
 static sighandler_t install(void **slot, const char *name, int sig, sighandler_t handler) {
     sighandler_t (*next)(int, sighandler_t) = (sighandler_t (*)(int, sighandler_t))gm_next(slot, name);
+    if (is_stop_signal(sig)) return refuse(), SIG_ERR;
     void *thunk = thunk_of((action *)(void *)handler);
     void *before = next(sig, (sighandler_t)thunk);
     return (sighandler_t)(void *)handler_of((action *)before);

@@ -43,6 +43,17 @@ GM_INLINE void gm_lock(struct gm_lock *l) {
     if (GM_UNLIKELY(!gm_cas_acquire(&l->word, &free_word, 1))) gm_lock_slow(l);
 }
 
+/* Takes the lock if it is free. */
+GM_INLINE bool gm_try_lock(struct gm_lock *l) {
+    uint32_t free_word = 0;
+    gm_lockrank_acquire(l);
+    gm_locks_held++;
+    if (gm_cas_acquire(&l->word, &free_word, 1)) return true;
+    gm_lockrank_release(l);
+    gm_locks_held--;
+    return false;
+}
+
 GM_INLINE void gm_unlock(struct gm_lock *l) {
     gm_lockrank_release(l);
     /* release: pairs with the acquire above. 2 means that a sleeper may have to be woken. */

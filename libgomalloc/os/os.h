@@ -31,6 +31,9 @@ bool gm_os_commit(void *p, size_t size);
 bool gm_os_uncommit(void *p, size_t size);
 /* none -> ready. NULL if refused. */
 void *gm_os_map(size_t size);
+/* The same for a table that is large and mostly empty: it counts against no limit before it is touched, as far
+ * as the kernel allows that. `shared`: with children made by fork. */
+void *gm_os_map_sparse(size_t size, bool shared);
 /* any -> none. */
 void gm_os_unmap(void *p, size_t size);
 /* ready -> released; contents are lost, addresses stay valid and read as zero. False if the kernel
@@ -62,6 +65,8 @@ void gm_os_name(void *p, size_t size, const char *name);
 size_t gm_os_address_space_left(void);
 /* The least memory limit of the process's control groups (v2: memory.high, memory.max; v1); SIZE_MAX: none. */
 size_t gm_os_cgroup_limit(void);
+/* CPUs this process may run on, at least 1. */
+unsigned gm_os_cpus(void);
 /* Physical memory of the machine in bytes; 0 if unknown. */
 size_t gm_os_physical_memory(void);
 

@@ -23,6 +23,16 @@ bool gm_os_thread_exists(int tid) {
     return exists;
 }
 
+unsigned gm_os_cpus(void) {
+    uint64_t mask[16];
+    int saved = errno;
+    long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+    errno = saved;
+    unsigned n = 0;
+    for (long i = 0; i < bytes / (long)sizeof *mask; i++) n += (unsigned)__builtin_popcountll(mask[i]);
+    return n ? n : 1;
+}
+
 uint64_t gm_os_nanotime(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

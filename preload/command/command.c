@@ -17,6 +17,9 @@ static const struct command {
     { "compare", "[OPTIONS] -- PROGRAM ARGS...", "runs it under the C library's, this and other allocators in turn", command_compare },
     { "stat", "[--json|--openmetrics|--map] PID", "prints the statistics of a live process", command_stat },
     { "top", "[--interval MS] PID", "shows them continuously", command_top },
+    { "profile", "[--on[=BYTES]|--off|--text|--fragmentation] [-o FILE] PID", "which calls allocated what is live, for google-pprof", command_profile },
+    { "leaks", "[--pprof FILE] [-o FILE] [--error-exitcode N] PID|-- PROGRAM ARGS...", "what the process, or the program at its exit, has lost", command_leaks },
+    { "why", "PID ADDRESS", "what keeps the block at the address alive: the chain from a root", command_why },
     { "doctor", "-- PROGRAM ARGS...", "says what stands in the way of preloading", command_doctor },
     { "help", "", "prints this", command_help },
 };
@@ -29,6 +32,7 @@ static const char options[] =
     "  --interval MS        between two samples (default 50)\n"
     "  --gc[=MODE]          the collector: on (default), leak, verify\n"
     "  --env KEY:VALUE      an option of the library, as in GOMALLOC=KEY:VALUE (repeatable)\n"
+    "  --profile FILE       run: allocation sites at the exit, as google-pprof reads them\n"
     "  --quiet              run: no progress on the terminal\n"
     "  -n RUNS              compare: runs of each (default 3)\n"
     "  --with LIB.so        compare: one more allocator (repeatable)\n"

@@ -33,6 +33,9 @@ int command_run(int argc, char **argv);
 int command_compare(int argc, char **argv);
 int command_stat(int argc, char **argv);
 int command_top(int argc, char **argv);
+int command_profile(int argc, char **argv);
+int command_leaks(int argc, char **argv);
+int command_why(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_help(int argc, char **argv);
 

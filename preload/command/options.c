@@ -6,22 +6,24 @@
 
 #include "preload/command/command.h"
 
-static void add_setting(struct options *o, const char *key, const char *value) {
+void options_add(struct options *o, const char *key, const char *value) {
     char *text = o->settings ? format_new("%s,%s%s%s", o->settings, key, value ? ":" : "", value ? value : "")
                              : format_new("%s%s%s", key, value ? ":" : "", value ? value : "");
     free(o->settings);
+    o->profile_set |= strncmp(key, "profile", 7) == 0;
     o->settings = text;
 }
 
 static bool parse_one(struct options *o, int argc, char **argv, int *i) {
     const char *v, *a = argv[*i];
-    if (strcmp(a, "--gc") == 0) add_setting(o, "gc", "on");
-    else if (strncmp(a, "--gc=", 5) == 0) add_setting(o, "gc", a + 5);
+    if (strcmp(a, "--gc") == 0) options_add(o, "gc", "on");
+    else if (strncmp(a, "--gc=", 5) == 0) options_add(o, "gc", a + 5);
     else if ((v = option_value(argc, argv, i, "--report"))) o->report = v;
     else if ((v = option_value(argc, argv, i, "--stats"))) o->stats = v;
+    else if (strcmp(argv[0], "run") == 0 && (v = option_value(argc, argv, i, "--profile"))) o->profile = v;
     else if ((v = option_value(argc, argv, i, "--lib"))) o->lib = v;
     else if ((v = option_value(argc, argv, i, "--interval"))) o->interval = parse_number("--interval", v, 1, 3600e3) / 1000;
-    else if ((v = option_value(argc, argv, i, "--env"))) add_setting(o, v, NULL);
+    else if ((v = option_value(argc, argv, i, "--env"))) options_add(o, v, NULL);
     else if (strcmp(a, "--quiet") == 0) o->quiet = true;
     else if (strcmp(argv[0], "compare") == 0 && (v = option_value(argc, argv, i, "-n"))) o->runs = (unsigned)parse_number("-n", v, 1, 1000);
     else if (strcmp(argv[0], "compare") == 0 && (v = option_value(argc, argv, i, "--with"))) {

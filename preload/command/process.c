@@ -125,6 +125,10 @@ void launch_exec(const struct launch *l) {
         char *text = format_new("%d:%s", (int)getpid(), l->stats_file);
         setenv("GOMALLOC_STATS_FILE", text, 1);
     }
+    if (l->exit_fifo) {
+        char *text = format_new("%d:%s", (int)getpid(), l->exit_fifo);
+        setenv("GOMALLOC_EXIT_FIFO", text, 1);
+    }
     execvp(l->argv[0], l->argv);
     fail(errno == ENOENT ? 127 : 126, "%s: %s", l->argv[0], strerror(errno));
 }

@@ -26,6 +26,7 @@ struct launch {
     const char *preload;     /* NULL: nothing is preloaded */
     const char *options;     /* for GOMALLOC, added to what is there; may be NULL */
     const char *stats_file;  /* written at exit by the library; may be NULL */
+    const char *exit_fifo;   /* the library waits there at exit (exitpoint.h); may be NULL */
     bool silent;             /* standard output goes nowhere */
 };
 /* Starts it; ends the command if that fails. */

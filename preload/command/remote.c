@@ -14,6 +14,7 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/span.h"
 #include "libgomalloc/stats_sum.h"
+#include "preload/command/command.h"
 
 enum { TRIES = 20, MAX_THREADS = 200000, MAX_ARENAS = 65536 };
 
@@ -110,6 +111,16 @@ enum remote_result remote_open(struct remote *r, pid_t pid) {
     struct iovec local = { &c, 1 }, nowhere = { (void *)1, 1 };
     if (process_vm_readv(pid, &local, 1, &nowhere, 1, 0) < 0 && errno == EPERM) return REMOTE_NO_PERMISSION;
     return result;
+}
+
+void remote_open_or_fail(struct remote *r, pid_t pid) {
+    enum remote_result result = remote_open(r, pid);
+    if (result != REMOTE_OK) fail(1, "process %d: %s", (int)pid, remote_explain(result));
+}
+
+bool remote_ask_profile(const struct remote *r, int64_t rate) {
+    struct iovec local = { &rate, sizeof rate }, there = { &r->endpoint.profile->request, sizeof rate };
+    return process_vm_writev(r->pid, &local, 1, &there, 1, 0) == (ssize_t)sizeof rate;
 }
 
 bool remote_is_current(const struct remote *r) {

@@ -29,6 +29,10 @@ bool remote_is_current(const struct remote *r);
 enum remote_result remote_stats(const struct remote *r, struct gomalloc_stats *out);
 /* Copies n bytes from the process; false: not all of them are there. */
 bool remote_read(const struct remote *r, const void *at, void *to, size_t n);
+/* Ends the command with a line if that fails. */
+void remote_open_or_fail(struct remote *r, pid_t pid);
+/* Asks for allocations to be sampled at the rate (0: not any more); false: the word could not be written. */
+bool remote_ask_profile(const struct remote *r, int64_t rate);
 
 /* ---- the heap page by page */
 

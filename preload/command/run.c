@@ -12,15 +12,19 @@
 #include <unistd.h>
 
 #include "libgomalloc/stats_format.h"
+#include "preload/command/exitpoint.h"
 #include "preload/command/options.h"
 #include "preload/command/process.h"
 #include "preload/command/report.h"
 #include "preload/command/series.h"
+#include "preload/command/sites.h"
 
 struct run {
     struct options o;
     struct series *series;
     struct remote remote;
+    struct exit_point exit;
+    bool profiled;
     double start, seconds, next_line;
     int status;
     struct rusage usage;
@@ -39,12 +43,32 @@ static void show_progress(struct run *r, double t) {
     fflush(stderr);
 }
 
+/* The program stands at its exit. */
+static void take_profile(struct run *r, pid_t pid) {
+    struct remote remote;
+    struct sites sites;
+    enum remote_result result = remote_open(&remote, pid);
+    if (result == REMOTE_OK) result = sites_read(&sites, &remote, pid, false);
+    if (result != REMOTE_OK) {
+        say("%s: %s", r->o.profile, remote_explain(result));
+    } else {
+        FILE *f = fopen(r->o.profile, "we");
+        if (f) pprof_write_heap(f, &sites);
+        if (!f || fclose(f) != 0) say("%s: %s", r->o.profile, strerror(errno));
+        else r->profiled = true;
+    }
+    exit_point_close(&r->exit);
+}
+
 static void watch(struct run *r, pid_t pid) {
     int fd = process_watch(pid);
     bool maps = r->o.report != NULL;
     /* The first samples come fast: many programs are short. */
     double next = 0.001;
-    while (!process_wait(pid, fd, next - (now() - r->start) > 0 ? next - (now() - r->start) : 0, &r->status, &r->usage)) {
+    for (;;) {
+        double left = next - (now() - r->start) > 0 ? next - (now() - r->start) : 0;
+        if (r->exit.fd >= 0 && exit_point_wait(&r->exit, fd, left)) take_profile(r, pid);
+        if (process_wait(pid, fd, r->exit.fd >= 0 ? 0 : left, &r->status, &r->usage)) break;
         double t = now() - r->start;
         if (t < next) continue; /* a signal */
         series_take(r->series, &r->remote, pid, t, maps);
@@ -156,9 +180,16 @@ int command_run(int argc, char **argv) {
     program_find(&p, r.o.argv[0]);
     const char *refuses = program_refuses(&p);
     if (refuses) fail(126, "%s: nothing can be preloaded into it: %s", p.path, refuses);
+    if (r.o.profile && !r.o.profile_set) options_add(&r.o, "profile", "512K");
     r.progress = !r.o.quiet && isatty(2);
     struct launch l = { .argv = r.o.argv, .preload = library_path(r.o.lib), .options = r.o.settings };
-    if (!r.o.report && !r.o.stats) launch_exec(&l);
+    r.exit.fd = -1;
+    if (!r.o.report && !r.o.stats && !r.o.profile) launch_exec(&l);
+    if (r.o.profile) {
+        close_out(open_out(r.o.profile), r.o.profile); /* fails now rather than at the end */
+        exit_point_make(&r.exit);
+        l.exit_fifo = r.exit.fifo;
+    }
     l.stats_file = exit_file(&r.o);
     r.series = need(sizeof *r.series);
     r.series->interval = r.o.interval;
@@ -167,6 +198,8 @@ int command_run(int argc, char **argv) {
     signals_pass_to(pid);
     watch(&r, pid);
     signals_pass_to(0);
+    exit_point_close(&r.exit);
+    if (r.o.profile && !r.profiled) say("%s: no profile: the program did not end by exit(), or the library was not in it", r.o.profile);
     static struct gomalloc_stats final;
     bool exact = read_exit_stats(l.stats_file, &final);
     if (!r.o.stats) unlink(l.stats_file);

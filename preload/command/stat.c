@@ -10,11 +10,6 @@
 #include "preload/command/process.h"
 #include "preload/command/remote.h"
 
-static void open_or_fail(struct remote *r, pid_t pid) {
-    enum remote_result result = remote_open(r, pid);
-    if (result != REMOTE_OK) fail(1, "process %d: %s", (int)pid, remote_explain(result));
-}
-
 static void stats_or_fail(const struct remote *r, struct gomalloc_stats *s) {
     enum remote_result result = remote_stats(r, s);
     if (result != REMOTE_OK) fail(1, "process %d: %s", (int)r->pid, remote_explain(result));
@@ -71,7 +66,7 @@ int command_stat(int argc, char **argv) {
     if (i + 1 != argc) usage("stat wants one process id");
     struct remote r;
     struct gomalloc_stats s;
-    open_or_fail(&r, parse_pid(argv[i]));
+    remote_open_or_fail(&r, parse_pid(argv[i]));
     stats_or_fail(&r, &s);
     int error = gm_stats_write(&s, 1, format);
     if (error) fail(1, "write: %s", strerror(-error));
@@ -143,7 +138,7 @@ int command_top(int argc, char **argv) {
     pid_t pid = parse_pid(argv[i]);
     struct remote r;
     struct look looks[2];
-    open_or_fail(&r, pid);
+    remote_open_or_fail(&r, pid);
     if (!look_at(&looks[0], &r, pid)) fail(1, "process %d: %s", (int)pid, remote_explain(REMOTE_UNSTEADY));
     bool terminal = isatty(1);
     looks[1] = looks[0];

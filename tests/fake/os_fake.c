@@ -227,6 +227,8 @@ void *gm_os_map(size_t size) {
     return p;
 }
 
+void *gm_os_map_sparse(size_t size, bool shared) { return gm_os_map(size); }
+
 void gm_os_unmap(void *p, size_t size) {
     enter();
     fake.calls[FAKE_UNMAP]++;

@@ -15,7 +15,7 @@ os        os/*
 records   meta sizeclass conf
 pages     pagebits pageindex pace arena span huge heap scavenge
 caches    sweep central transfer cache idle
-front     alloc fastpath front malloc free realloc align large small8 tiny exact init nested stats stats_format stats_sum hooks gcview endpoint
+front     alloc fastpath front malloc free realloc align large small8 tiny exact noscan init nested stats stats_format stats_sum hooks gcview endpoint profile unwind
 '
 # base      knows no allocator and no kernel. It writes, aborts and sleeps through os/os.h, which belongs here:
 #           it is a contract of plain declarations, whoever keeps it (Linux, a test's fake) is a layer up.

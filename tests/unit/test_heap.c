@@ -11,7 +11,7 @@ enum { KIB64 = 65536 };
 
 static struct gm_span *large_aligned(size_t npages, size_t align, bool *zero) {
     gm_init_once();
-    return gm_heap_alloc_large(npages, align, npages << GM_PAGE_SHIFT, zero);
+    return gm_heap_alloc_large(npages, align, npages << GM_PAGE_SHIFT, 0, zero);
 }
 static struct gm_span *large(size_t npages) {
     bool zero;
@@ -278,7 +278,7 @@ TEST(random_operations_against_a_model) {
             size_t n = 1 + check_below(&rng, what < 5 ? 900 : 60), align = what % 4 ? 1 : (size_t)1 << check_below(&rng, 9);
             bool zero = false;
             unsigned cls = 1 + (unsigned)check_below(&rng, GM_CLASSES - 1);
-            struct gm_span *s = what < 50 ? large_aligned(n, align, &zero) : gm_heap_alloc_small(cls, true);
+            struct gm_span *s = what < 50 ? large_aligned(n, align, &zero) : gm_heap_alloc_small(cls, true, 0);
             if (!expect(s)) return;
             if (s->cls) n = gm_class_pages[cls], align = 1;
             expect_lowest(gm_arena_page_of(&PRIMARY, s->start), n, align);

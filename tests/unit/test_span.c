@@ -143,7 +143,7 @@ TEST(others_give_while_the_owner_takes) {
     bool zero_memory;
     pthread_t t[THREADS];
     gm_init_once();
-    struct gm_span *home = gm_heap_alloc_large(1, 1, 8192, &zero_memory);
+    struct gm_span *home = gm_heap_alloc_large(1, 1, 8192, 0, &zero_memory);
     shared = gm_span_new(5);
     shared->start = home->start;
     shared->npages = 1;
@@ -168,7 +168,7 @@ TEST(others_give_while_the_owner_takes) {
 TEST(every_address_of_a_small_span_leads_to_it) {
     gm_init_once();
     struct gm_span *s[GM_CLASSES];
-    for (unsigned cls = 1; cls < GM_CLASSES; cls++) s[cls] = gm_heap_alloc_small(cls, false);
+    for (unsigned cls = 1; cls < GM_CLASSES; cls++) s[cls] = gm_heap_alloc_small(cls, false, 0);
     for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
         if (!expect(s[cls] != NULL)) return;
         for (size_t o = 0; o < gm_span_bytes(s[cls]); o += 1 + o % 97) {
@@ -189,7 +189,7 @@ TEST(every_address_of_a_small_span_leads_to_it) {
 
 static void look_up_large(size_t npages, size_t align) {
     bool zero_memory;
-    struct gm_span *s = gm_heap_alloc_large(npages, align, npages << GM_PAGE_SHIFT, &zero_memory);
+    struct gm_span *s = gm_heap_alloc_large(npages, align, npages << GM_PAGE_SHIFT, 0, &zero_memory);
     if (!expect(s && s->npages == npages && s->start % (align << GM_PAGE_SHIFT) == 0)) return;
     struct gm_arena *a = s->arena;
     size_t first = gm_arena_page_of(a, s->start), entries = 0;
@@ -214,9 +214,9 @@ static void look_up_large(size_t npages, size_t align) {
 TEST(every_page_of_a_large_span_leads_to_it) {
     gm_init_once();
     look_up_large(1, 1);
-    gm_heap_alloc_small(2, false); /* so that the rest does not begin at a chunk */
+    gm_heap_alloc_small(2, false, 0); /* so that the rest does not begin at a chunk */
     look_up_large(255, 1);
-    gm_heap_alloc_small(2, false);
+    gm_heap_alloc_small(2, false, 0);
     look_up_large(256, 1);
     look_up_large(3000, 1);
     look_up_large(257, 256);

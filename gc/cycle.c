@@ -1,0 +1,392 @@
+/* OVERVIEW of the collector: conservative, non-moving, mark-sweep; parallel at a stop, or on a snapshot.
+ *
+ *
+ * THE CYCLE                                        who moves it on
+ *
+ *   IDLE ----- heap_out passed the trigger, or gc_collect ---> begin()
+ *     finish sweeping, clear the mark bitmap
+ *     HOLD the world (world.c); registers, shared memory and what the kernel holds are scanned (roots.c)
+ *       barrier:stop   private memory is scanned, grey is drained, colours FLIP     -> SWEEPING
+ *       barrier:fork   a child is cloned (fork.c), colours FLIP                     -> MARKING
+ *     RELEASE
+ *   MARKING    the child scans and drains on its snapshot; its marks are in shared memory
+ *     -- the child is done (looked at on allocation slow paths) ---> SWEEPING
+ *     -- the child has failed ---> the world is held again and marked at that stop (no second flip)
+ *   SWEEPING   a few pages at every slow path, some before a class grows, all before the next cycle
+ *     -- every page seen ---> IDLE, with a new trigger (pacer.c)
+ *
+ * There is no thread of the collector's own in this: an allocating thread that comes by moves the cycle
+ * on, one at a time (cycle lock, try only), holding no other lock. Nobody waits in malloc but for the
+ * child, which needs no lock of ours.
+ *
+ *
+ * COLOURS. A live slot's state byte carries the colour it was born with. The flip makes all objects that
+ * exist "white" and gives new ones the other colour, "black". Marking never touches state bytes; it sets
+ * bits in a bitmap (one for 16 bytes of heap), which the snapshot child shares with us. Sweeping decides
+ * slot by slot, with one compare-and-swap on the state byte: white and marked becomes black, white and
+ * not marked becomes free, anything else was freed or born since and is left alone. So there is no
+ * order to keep between sweeping, malloc and free, but one: all is swept before the next flip.
+ *
+ * A thread may be stopped between popping a slot and storing its state: the slot is free in the table, and
+ * may be born with the old colour after the flip. Its address is in that thread's registers (or stack),
+ * and a word found there marks a slot's bit even when the slot is free. Sweeping then makes it black.
+ *
+ *
+ * A SNAPSHOT IS A STOP THAT LASTS. What is unreachable in it stays so: the program cannot get at what it
+ * has no pointer to. All threads stand still while fork copies the page tables (a fork beside running
+ * threads is no consistent cut), registers are taken before. Shared mappings do not freeze: they are
+ * scanned before the child is made.
+ *
+ * FORK of the host: the child of a fork gives up a cycle in progress. White objects that were not swept stay
+ * white, dead and alive alike, so its first own cycle marks without a flip before it. */
+#include "gc/cycle.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "gc/fork.h"
+#include "gc/mark.h"
+#include "gc/pacer.h"
+#include "gc/roots.h"
+#include "gc/sweep.h"
+#include "gc/trace.h"
+#include "gc/world.h"
+#include "libgomalloc/arena.h"
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/base/lock.h"
+#include "libgomalloc/conf.h"
+#include "libgomalloc/gcview.h"
+#include "libgomalloc/hooks.h"
+#include "libgomalloc/os/os.h"
+
+enum phase { IDLE, MARKING, SWEEPING };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000 };
+
+static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
+/* Guarded by the cycle lock; phase is read without it as a hint. */
+static uint32_t phase;
+static bool on, automatic = true, use_fork;
+static struct gc_pacer pacer;
+static struct gc_trace record;       /* of the cycle in progress */
+static int64_t out_at_start;         /* heap_out when it began */
+static uint64_t blocked_signals;
+
+bool gc_is_on(void) { return on; }
+
+static void arm_trigger(void) {
+    gm_store_relaxed(&gm_hooks.trigger, automatic ? pacer.trigger : INT64_MAX);
+    if (gm_load_relaxed(&gm_hooks.heap_out) < pacer.trigger || !automatic) gm_store_relaxed(&gm_hooks.armed, 0);
+}
+
+/* ---- the stop */
+
+/* No handler of the host may run on this thread while it holds the others. */
+static bool hold(void) {
+    char why[160];
+    uint64_t all = ~UINT64_C(0);
+    gm_gc_lock_caches(); /* the flip walks them; whoever changes the list must not be stopped in it */
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &blocked_signals, 8);
+    if (gc_world_hold(why, sizeof why) == GC_HELD) return true;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked_signals, NULL, 8);
+    gm_gc_unlock_caches();
+    gc_trace_given_up(why);
+    return false;
+}
+
+static void release(void) {
+    gc_world_release();
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked_signals, NULL, 8);
+    gm_gc_unlock_caches();
+}
+
+/* Runs f with all callee-saved registers of this thread on its stack. */
+static GM_NOINLINE bool with_registers_spilled(bool (*f)(void)) {
+    jmp_buf registers;
+    __builtin_unwind_init();
+    if (_setjmp(registers)) return false;
+    bool done = f();
+    __asm__ volatile("" : : "r"(&registers) : "memory");
+    return done;
+}
+
+static void run_here(void (*fn)(void *arg, unsigned worker), void *arg, unsigned workers) { fn(arg, 0); }
+
+static bool mark_all(void) {
+    if (!gc_roots_scan_private()) return false;
+    gc_mark_drain(1, run_here);
+    return true;
+}
+
+static bool work_of_child(struct gc_fork_result *result) {
+    if (!mark_all()) return false;
+    struct gc_mark_totals t;
+    gc_mark_totals(&t);
+    result->objects = t.objects;
+    result->bytes = t.bytes;
+    result->scanned_bytes = t.scanned_bytes;
+    result->root_bytes = gc_roots_bytes();
+    return true;
+}
+
+static bool marked_here; /* by the last stop */
+
+/* All roots that must be taken while the world is held. */
+static void scan_held(void) {
+    gc_roots_own_stack((uintptr_t)__builtin_frame_address(0)); /* below the registers spilled above */
+    gc_mark_at_stop();
+    gc_roots_scan_registers();
+    gc_roots_scan_shared();
+}
+
+static bool stop_work(void) {
+    scan_held();
+    marked_here = false;
+    if (use_fork && gc_fork_start(work_of_child)) {
+        gc_mark_forget_grey(); /* it is the child's now */
+        return true;
+    }
+    marked_here = mark_all();
+    return marked_here;
+}
+
+static bool white_left; /* a sweep was given up: this cycle takes the colours as they are */
+
+static bool stop_and_flip(void) {
+    bool ok = stop_work();
+    if (ok && !white_left) gm_gc_flip();
+    if (ok) white_left = false;
+    return ok;
+}
+
+/* Holds the world for f; the time is a pause. */
+static bool at_a_stop(bool (*f)(void), uint64_t *pause) {
+    uint64_t t = gm_os_nanotime();
+    if (!hold()) return false;
+    bool ok = with_registers_spilled(f);
+    release();
+    *pause = gm_os_nanotime() - t;
+    gc_trace_pause(*pause);
+    return ok;
+}
+
+/* ---- the edges (cycle lock) */
+
+static void sweep_starts(int64_t live) {
+    gc_pacer_cycle_done(&pacer, live, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
+    record.live = live;
+    record.goal = pacer.goal;
+    record.heap_end = gm_load_relaxed(&gm_hooks.heap_out);
+    gc_trace_cycle(&record, pacer.goal);
+    gc_sweep_begin();
+    gm_store_relaxed(&phase, SWEEPING);
+    gm_store_relaxed(&gm_hooks.armed, 1);
+}
+
+static void marked_at_stop(void) {
+    struct gc_mark_totals t;
+    gc_mark_totals(&t);
+    sweep_starts((int64_t)t.bytes);
+}
+
+static void swept(void) {
+    gm_store_relaxed(&phase, IDLE);
+    arm_trigger();
+}
+
+static void given_up(void) {
+    gm_store_relaxed(&phase, IDLE);
+    /* Later, or the next allocation would try again. */
+    int64_t out = gm_load_relaxed(&gm_hooks.heap_out);
+    gm_store_relaxed(&gm_hooks.trigger, out + gm_max(out / 8, (int64_t)1 << 20));
+    gm_store_relaxed(&gm_hooks.armed, 0);
+}
+
+static bool begin(bool forced) {
+    gc_sweep_finish();
+    out_at_start = gm_load_relaxed(&gm_hooks.heap_out);
+    record = (struct gc_trace){ .start = gm_os_nanotime(), .heap_start = out_at_start, .forced = forced, .barrier = use_fork ? "fork" : "stop" };
+    if (!gc_mark_begin(use_fork) || !at_a_stop(stop_and_flip, &record.first_pause)) {
+        given_up();
+        return false;
+    }
+    if (marked_here) {
+        record.barrier = "stop";
+        marked_at_stop();
+    } else {
+        gm_store_relaxed(&phase, MARKING);
+        gm_store_relaxed(&gm_hooks.armed, 1);
+    }
+    return true;
+}
+
+/* The snapshot child was of no use. What is white was alive at the flip; what is unreachable now may go. */
+static bool mark_again(void) {
+    scan_held();
+    return marked_here = mark_all();
+}
+
+static void child_done(unsigned outcome) {
+    const struct gc_fork_result *r = gc_fork_result();
+    record.mark_ns = gm_os_nanotime() - record.start - record.first_pause;
+    record.mark_cpu_ns = r->cpu_ns;
+    if (outcome == 1) {
+        sweep_starts((int64_t)r->bytes);
+        return;
+    }
+    record.barrier = "stop";
+    if (gc_mark_begin(false) && at_a_stop(mark_again, &record.last_pause)) {
+        marked_at_stop();
+    } else {
+        white_left = true;
+        given_up();
+    }
+}
+
+/* ---- moved on by allocating threads */
+
+/* Past the goal by a quarter: the program outruns the child and waits a little. */
+static void throttle(void) {
+    int64_t hard = pacer.goal > INT64_MAX / 2 ? INT64_MAX : pacer.goal + pacer.goal / 4;
+    if (gm_load_relaxed(&phase) == MARKING && gm_load_relaxed(&gm_hooks.heap_out) > hard) gc_fork_wait(WAIT_SLICE_NS);
+}
+
+static void advance(void) {
+    unsigned outcome;
+    switch (phase) {
+    case IDLE:
+        if (automatic && gm_load_relaxed(&gm_hooks.heap_out) >= gm_load_relaxed(&gm_hooks.trigger)) begin(false);
+        else arm_trigger();
+        break;
+    case MARKING:
+        if ((outcome = gc_fork_poll()) != 0) child_done(outcome);
+        break;
+    case SWEEPING:
+        if (!gc_sweep_some(POLL_PAGES)) swept();
+        break;
+    }
+}
+
+static void poll(void) {
+    int saved = errno;
+    if (gm_try_lock(&cycle_lock)) {
+        advance();
+        gm_unlock(&cycle_lock);
+    }
+    throttle();
+    errno = saved;
+}
+
+static bool before_growth(void) {
+    if (gm_load_relaxed(&phase) != SWEEPING) return false;
+    bool more = true;
+    for (int i = 0; i < GROWTH_TRIES && more; i++) more = gc_sweep_some(GROWTH_PAGES);
+    return true;
+}
+
+/* ---- by call */
+
+static void wait_for_marks(void) {
+    while (gm_load_relaxed(&phase) == MARKING) {
+        gm_lock(&cycle_lock);
+        unsigned outcome = phase == MARKING ? gc_fork_poll() : 0;
+        if (outcome) child_done(outcome);
+        gm_unlock(&cycle_lock);
+        if (!outcome) gc_fork_wait(WAIT_SLICE_NS);
+    }
+}
+
+bool gc_collect(void) {
+    if (!on) return true;
+    int saved = errno;
+    wait_for_marks();
+    gm_lock(&cycle_lock);
+    bool ok = phase != MARKING && begin(true);
+    gm_unlock(&cycle_lock);
+    wait_for_marks();
+    gm_lock(&cycle_lock);
+    if (phase == SWEEPING) {
+        gc_sweep_finish();
+        swept();
+    }
+    gm_unlock(&cycle_lock);
+    errno = saved;
+    return ok;
+}
+
+bool gc_enable(bool enable) {
+    gm_lock(&cycle_lock);
+    bool before = automatic;
+    automatic = enable;
+    arm_trigger();
+    gm_unlock(&cycle_lock);
+    return before;
+}
+
+int64_t gc_set_percent(int64_t percent) {
+    gm_lock(&cycle_lock);
+    int64_t before = pacer.percent;
+    gc_pacer_set(&pacer, percent, pacer.limit);
+    arm_trigger();
+    gm_unlock(&cycle_lock);
+    return before;
+}
+
+int gc_add_roots(uintptr_t low, uintptr_t high) {
+    gm_lock(&cycle_lock);
+    int answer = gc_roots_add(low, high);
+    gm_unlock(&cycle_lock);
+    return answer;
+}
+
+int gc_remove_roots(uintptr_t low, uintptr_t high) {
+    gm_lock(&cycle_lock);
+    int answer = gc_roots_remove(low, high);
+    gm_unlock(&cycle_lock);
+    return answer;
+}
+
+/* ---- fork of the host */
+
+void gc_fork_prepare(void) {
+    if (on) gm_lock(&cycle_lock);
+}
+
+void gc_fork_parent(void) {
+    if (on) gm_unlock(&cycle_lock);
+}
+
+void gc_fork_child(void) {
+    if (!on) return;
+    gc_world_fork_child();
+    gc_fork_forget();
+    if (phase == SWEEPING) gc_sweep_fork_child();
+    white_left |= phase != IDLE;
+    if (!gm_gc_fork_child()) automatic = false; /* no memory for a bitmap: there can be no cycle */
+    swept();
+    gm_unlock(&cycle_lock);
+}
+
+/* ---- start */
+
+void gc_init(void) {
+    if (gm_conf.gc != GM_GC_ON) return;
+    use_fork = gm_conf.barrier != GM_BARRIER_STOP;
+    gc_pacer_init(&pacer, gm_conf.gcpercent, gm_conf.memlimit > 0 ? gm_conf.memlimit : INT64_MAX);
+    if (!gm_gc_start(use_fork)) return;
+    gc_trace_init();
+    gc_world_start();
+    on = true;
+    gm_hooks.heap_out = gm_gc_heap_out();
+    gm_hooks.poll = poll;
+    gm_hooks.before_growth = before_growth;
+    gm_hooks.fork_prepare = gc_fork_prepare;
+    gm_hooks.fork_parent = gc_fork_parent;
+    gm_hooks.fork_child = gc_fork_child;
+    gc_roots_exclude((uintptr_t)gm_space.primary.base, (uintptr_t)gm_space.primary.base + gm_space.primary.size);
+    if (gm_conf.free == GM_FREE_IGNORE) gm_hooks_ignore_free();
+    gm_store_relaxed(&gm_hooks.on, true);
+    arm_trigger();
+}

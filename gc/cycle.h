@@ -1,0 +1,25 @@
+/* The collector's cycle. See cycle.c for the overview of gc/. */
+#ifndef GC_CYCLE_H
+#define GC_CYCLE_H
+
+#include "libgomalloc/base/compiler.h"
+
+/* Switches the collector on as the options say. From the library's constructor, while the process has one
+ * thread; does nothing when gc is off. */
+void gc_init(void);
+bool gc_is_on(void);
+/* A full cycle, from start to the last swept span. False: the world could not be held. */
+bool gc_collect(void);
+/* Automatic cycles on or off; the previous state. */
+bool gc_enable(bool on);
+/* GOGC; negative: only by the limit or by call. The previous value. */
+int64_t gc_set_percent(int64_t percent);
+int gc_add_roots(uintptr_t low, uintptr_t high);
+int gc_remove_roots(uintptr_t low, uintptr_t high);
+
+/* Around the host's fork, outside all other locks. */
+void gc_fork_prepare(void);
+void gc_fork_parent(void);
+void gc_fork_child(void);
+
+#endif

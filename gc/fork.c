@@ -1,0 +1,110 @@
+/* See fork.h. */
+#include "gc/fork.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gc/roots.h"
+#include "libgomalloc/base/atomic.h"
+#include "libgomalloc/os/os.h"
+
+enum { RUNNING, MARKED, FAILED };
+enum { LOOK_NS = 20 * 1000 * 1000 }; /* how often the child's life is checked: a system call */
+
+static struct gc_fork_result *shared;
+static int child;   /* 0: none */
+
+static bool map_shared(void) {
+    if (shared) return true;
+    void *p = mmap(NULL, GM_OS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return false;
+    shared = p;
+    gc_roots_exclude((uintptr_t)p, (uintptr_t)p + GM_OS_PAGE);
+    return true;
+}
+
+static uint64_t cpu_time(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+GM_NORETURN static void run_child(int parent, bool (*work)(struct gc_fork_result *)) {
+    syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    bool orphan = syscall(SYS_getppid) != parent; /* it died before the line above */
+    if (syscall(SYS_close_range, 0, ~0u, 0) < 0)
+        for (int fd = 0; fd < 65536; fd++) syscall(SYS_close, fd);
+    unsigned outcome = !orphan && work(shared) ? MARKED : FAILED;
+    shared->cpu_ns = cpu_time();
+    /* release: pairs with the acquire in gc_fork_poll; marks and totals are seen. */
+    gm_store_release(&shared->done, outcome);
+    syscall(SYS_futex, &shared->done, 1 /* FUTEX_WAKE, not private: the sleeper is another process */, 1, NULL, NULL, 0);
+    for (;;) syscall(SYS_exit_group, 0);
+}
+
+bool gc_fork_start(bool (*work)(struct gc_fork_result *result)) {
+    if (!map_shared()) return false;
+    uint64_t all = ~UINT64_C(0), before;
+    int parent = (int)syscall(SYS_getpid);
+    gm_store_relaxed(&shared->done, RUNNING);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
+    long pid = syscall(SYS_clone, CLONE_UNTRACED, NULL, NULL, NULL, NULL);
+    if (pid == 0) run_child(parent, work);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
+    child = pid > 0 ? (int)pid : 0;
+    return pid > 0;
+}
+
+static void reap(void) {
+    int saved = errno;
+    while (syscall(SYS_wait4, child, NULL, __WCLONE, NULL) < 0 && errno == EINTR) continue;
+    errno = saved;
+    child = 0;
+}
+
+unsigned gc_fork_poll(void) {
+    unsigned done = gm_load_acquire(&shared->done);
+    if (done == RUNNING) { /* it may have been killed */
+        static uint64_t looked;
+        uint64_t now = gm_os_nanotime();
+        if (now - looked < LOOK_NS) return RUNNING;
+        looked = now;
+        int saved = errno;
+        if (syscall(SYS_wait4, child, NULL, __WCLONE | WNOHANG, NULL) == 0) return RUNNING;
+        errno = saved;
+        child = 0;
+        done = gm_load_acquire(&shared->done);
+        return done == RUNNING ? FAILED : done;
+    }
+    reap();
+    return done;
+}
+
+void gc_fork_wait(int64_t timeout_ns) {
+    int saved = errno;
+    struct timespec t = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+    syscall(SYS_futex, &shared->done, 0 /* FUTEX_WAIT, not private */, RUNNING, &t, NULL, 0);
+    errno = saved;
+}
+
+const struct gc_fork_result *gc_fork_result(void) { return shared; }
+
+void gc_fork_abandon(void) {
+    if (!child) return;
+    int saved = errno;
+    syscall(SYS_kill, child, SIGKILL);
+    reap();
+    errno = saved;
+}
+
+void gc_fork_forget(void) {
+    child = 0;
+    shared = NULL; /* the parent's page: a new one is made when needed */
+}

@@ -1,0 +1,53 @@
+/* Marking: from words that may be pointers to the objects they keep alive, until no unscanned one is left.
+ * See cycle.c for the phases, gcview.h for marks and colours.
+ *
+ * Conservative: an address anywhere inside an object keeps it. A word on a stack or in a register that is
+ * the end of an object keeps that object too, and one that is the start of a free slot sets its mark (a
+ * thread may be about to make it live). Words elsewhere that point one past the end keep nothing: else each
+ * pointer would keep its target's neighbour.
+ *
+ * The world is held, or this is a snapshot child: allocator locks may be held by threads that stand
+ * still, so nothing here takes one or allocates; memory comes from mappings of its own. */
+#ifndef GC_MARK_H
+#define GC_MARK_H
+
+#include "libgomalloc/base/compiler.h"
+
+/* Before the stop: makes (first time) and clears the bitmap. `shared`: a snapshot child will mark.
+ * False: no memory; give the cycle up. No sweep may be under way. */
+bool gc_mark_begin(bool shared);
+/* While held, before the first root: looks how far the heap reaches, marks what the allocator itself holds
+ * and the uncollectable objects. */
+void gc_mark_at_stop(void);
+
+/* Roots, by the thread that called gc_mark_at_stop. Every word at a multiple of `step` (8, 4 or 1) bytes
+ * from low on that lies in [low, high) whole. */
+void gc_mark_root_range(uintptr_t low, uintptr_t high, unsigned step, bool from_stack);
+void gc_mark_root_word(uintptr_t word, bool from_stack);
+/* Keeps and scans the object that holds p. */
+void gc_mark_object(uintptr_t p);
+
+/* Until no grey is left. run(fn, arg, workers) has to call fn(arg, 0) ... fn(arg, workers - 1), at the same time on
+ * different threads, and to return when all have returned; with one worker it may be NULL. Workers are
+ * threads the world's hold does not touch. May be called again after further roots. */
+enum { GC_MARK_WORKERS_MAX = 64 };
+void gc_mark_drain(unsigned workers, void (*run)(void (*fn)(void *arg, unsigned worker), void *arg, unsigned workers));
+
+/* Forgets what is grey: a snapshot child has it now. */
+void gc_mark_forget_grey(void);
+
+/* Whether the object that holds p is marked. False for what is no object. */
+bool gc_mark_is_marked(uintptr_t p);
+/* The object that holds an address: its start, or NULL. */
+void *gc_mark_find(uintptr_t word, size_t *size, bool *live);
+
+struct gc_mark_totals {
+    uint64_t objects, bytes;   /* marked, pointer-free ones included */
+    uint64_t scanned_bytes, words_checked;
+};
+/* Since gc_mark_begin. Not while workers run. */
+void gc_mark_totals(struct gc_mark_totals *out);
+/* Debug: marks stand at starts only, and what a marked object points to is marked. The world is still held. */
+void gc_mark_verify(void);
+
+#endif

@@ -1,0 +1,180 @@
+/* See roots.h, and cycle.c for the overview.
+ *
+ * Stacks. Only what lies at or above a thread's stack pointer (less the red zone) is alive, but a mapping
+ * is taken for a stack only where that is certain: the kernel's [stack], and a mapping above a guard
+ * (PROT_NONE, directly below) in whose upper end the thread's own control block lies: that is how NPTL
+ * lays out what it allocates. Any other mapping in which a stack pointer points (a stack the program
+ * made, perhaps between its data) is scanned whole, which costs precision, never soundness. A thread
+ * that stands on an alternative stack leaves none of its own stack pointers in its main stack, so that is
+ * scanned whole as well.
+ *
+ * Steps. Words in data are aligned; on stacks and in registers they may stand at 4 (packed structs such
+ * as epoll_event); in anonymous executable mappings at any byte (immediates in generated code). */
+#include "gc/roots.h"
+
+#include <errno.h>
+
+#include "gc/kernel_roots.h"
+#include "gc/mark.h"
+#include "gc/world.h"
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/os/maps.h"
+#include "libgomalloc/os/os.h"
+#include "libgomalloc/os/pagemap.h"
+
+enum { MAX_EXCLUDED = 64, MAX_ADDED = 256, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024 };
+
+struct range { uintptr_t low, high; };
+static struct range excluded[MAX_EXCLUDED], added[MAX_ADDED]; /* `added` is guarded by the cycle lock */
+static unsigned excluded_count, added_count;
+static size_t bytes;
+static uintptr_t own_sp;
+static struct gm_maps maps;                 /* static: the caller may stand on a small stack */
+static struct gm_page_run runs[RUNS];
+static _Alignas(16) char copy[COPY];        /* of pages that may not be read where they are */
+
+size_t gc_roots_bytes(void) { return bytes; }
+void gc_roots_own_stack(uintptr_t sp) { own_sp = sp; }
+
+bool gc_roots_exclude(uintptr_t low, uintptr_t high) {
+    if (excluded_count == MAX_EXCLUDED) return false;
+    excluded[excluded_count++] = (struct range){ low, high };
+    return true;
+}
+
+int gc_roots_add(uintptr_t low, uintptr_t high) {
+    if (low >= high) return -EINVAL;
+    if (added_count == MAX_ADDED) return -ENOMEM;
+    added[added_count++] = (struct range){ low, high };
+    return 0;
+}
+
+int gc_roots_remove(uintptr_t low, uintptr_t high) {
+    for (unsigned i = 0; i < added_count; i++) {
+        if (added[i].low != low || added[i].high != high) continue;
+        added[i] = added[--added_count];
+        return 0;
+    }
+    return -ENOENT;
+}
+
+/* ---- one range of memory */
+
+static void scan_readable(uintptr_t low, uintptr_t high, unsigned step, bool stack) {
+    bytes += high - low;
+    gc_mark_root_range(low, high, step, stack);
+}
+
+/* Pages the program has protected are read through the kernel. */
+static void scan_protected(uintptr_t low, uintptr_t high, unsigned step, bool stack) {
+    while (low < high) {
+        size_t n = gm_pagemap_read(low, copy, gm_min(high - low, sizeof copy));
+        if (n == 0) return;
+        scan_readable((uintptr_t)copy, (uintptr_t)copy + gm_align_down(n, 8), step, stack);
+        low += n;
+    }
+}
+
+static void scan_pages(const struct gm_mapping *m, uintptr_t low, uintptr_t high, unsigned step, bool stack) {
+    for (uintptr_t next = gm_align_down(low, gm_os_page_size()); next < high;) {
+        int n = gm_pagemap_private(&next, high, runs, RUNS);
+        if (n < 0) { /* no page map: all of it, if it can be read at all */
+            if (m->readable) scan_readable(low, high, step, stack);
+            else scan_protected(low, high, step, stack);
+            return;
+        }
+        for (int i = 0; i < n; i++) {
+            uintptr_t from = gm_max(runs[i].start, low), to = gm_min(runs[i].end, high);
+            if (from >= to) continue;
+            if (m->readable) scan_readable(from, to, step, stack);
+            else scan_protected(from, to, step, stack);
+        }
+    }
+}
+
+/* [low, high) less what is excluded. */
+static void scan_outside(const struct gm_mapping *m, uintptr_t low, uintptr_t high, unsigned step, bool stack) {
+    while (low < high) {
+        uintptr_t end = high, resume = high;
+        for (unsigned i = 0; i < excluded_count; i++) {
+            const struct range *x = &excluded[i];
+            if (x->high <= low || x->low >= end) continue;
+            end = gm_max(x->low, low);
+            resume = x->high;
+        }
+        if (low < end) scan_pages(m, low, end, step, stack);
+        low = resume;
+    }
+}
+
+/* ---- stacks */
+
+/* Whether a thread with this stack pointer and control block shows the mapping to be its stack. */
+static bool is_stack_of(const struct gm_mapping *m, bool above_guard, uintptr_t sp, uintptr_t control_block) {
+    return m->kind == GM_MAPPING_STACK || (above_guard && control_block > sp && control_block < m->end);
+}
+
+/* The lowest live address of a mapping that is certainly a stack; 0: it is none, or nobody stands on it. */
+static uintptr_t live_from(const struct gm_mapping *m, bool above_guard) {
+    uintptr_t lowest = 0;
+    for (unsigned i = 0; i <= gc_world_count(); i++) {
+        const struct gc_thread *t = i ? gc_world_thread(i - 1) : NULL;
+        uintptr_t sp = t ? t->sp : own_sp, control_block = t ? t->fs_base : (uintptr_t)__builtin_thread_pointer();
+        if (sp < m->start || sp >= m->end) continue;
+        if (!is_stack_of(m, above_guard, sp, control_block)) return 0;
+        if (!lowest || sp < lowest) lowest = sp;
+    }
+    return lowest ? gm_align_down(gm_max(lowest - RED_ZONE, m->start), 8) : 0;
+}
+
+void gc_roots_scan_registers(void) {
+    for (unsigned i = 0; i < gc_world_count(); i++) {
+        const struct gc_thread *t = gc_world_thread(i);
+        uintptr_t regs = (uintptr_t)t->regs;
+        if (regs) gc_mark_root_range(regs, regs + t->regs_bytes, STACK_STEP, true);
+        gc_mark_root_word(t->sp, true); /* a stack may be an object of the heap */
+        gc_mark_root_word(t->alt_sp, true);
+        gc_mark_root_word(t->fs_base, true);
+    }
+}
+
+/* ---- all mappings */
+
+static bool is_shared_memory(const struct gm_mapping *m) {
+    return m->shared && m->writable && m->readable && m->end - m->start <= GC_SHARED_MAX;
+}
+
+static void scan_mapping(const struct gm_mapping *m, bool above_guard) {
+    if (m->kind == GM_MAPPING_OTHER) return; /* [vvar], [vdso] */
+    uintptr_t from = live_from(m, above_guard);
+    bool stack = from != 0 || m->kind == GM_MAPPING_STACK;
+    bool code = m->executable && m->kind == GM_MAPPING_ANONYMOUS;
+    scan_outside(m, from ? from : m->start, m->end, stack ? STACK_STEP : code ? 1 : 8, stack);
+}
+
+static bool each_mapping(bool shared) {
+    struct gm_mapping m;
+    uintptr_t guard_end = 0;
+    if (!gm_maps_open(&maps)) return false;
+    while (gm_maps_next(&maps, &m)) {
+        if (shared && is_shared_memory(&m)) scan_readable(m.start, m.end, 8, false);
+        else if (!shared && !m.shared) scan_mapping(&m, m.start == guard_end);
+        guard_end = !m.readable && !m.writable && !m.executable ? m.end : 0;
+    }
+    gm_maps_close(&maps);
+    return true;
+}
+
+void gc_roots_scan_shared(void) {
+    bytes = 0;
+    each_mapping(true);
+    gc_roots_scan_kernel();
+}
+
+bool gc_roots_scan_private(void) {
+    gm_pagemap_open(); /* failing is noticed by its users */
+    bool ok = each_mapping(false);
+    gm_pagemap_close();
+    for (unsigned i = 0; i < added_count; i++) scan_readable(gm_align_up(added[i].low, 8), gm_align_down(added[i].high, 8), 8, false);
+    return ok;
+}

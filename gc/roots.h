@@ -1,0 +1,38 @@
+/* Where the collector begins: every word outside the heap that may be a pointer into it. See cycle.c.
+ *
+ * Scanned: the private memory of every mapping, whatever its protection is now (pages that are a file's
+ * or were never touched hold nothing); shared writable memory up to GC_SHARED_MAX bytes a mapping; the
+ * live part of stacks, with the red zone; all registers; ranges the program named (gogc_add_roots);
+ * pointers that only the kernel holds and that it shows: epoll data, POSIX timers.
+ *
+ * Not found: pointers that are stored changed (XORed, compressed, encrypted, in parts), written to a file or
+ * pipe, in shared memory past the limit or of another process, in io_uring requests, in the signal queue.
+ *
+ * To be called while the world is held, or in a snapshot child. Takes no lock, allocates nothing. */
+#ifndef GC_ROOTS_H
+#define GC_ROOTS_H
+
+#include "libgomalloc/base/compiler.h"
+
+#define GC_SHARED_MAX ((size_t)64 << 20)
+
+/* Memory of the library's own, never scanned. At most 64 ranges; false: no room (it is scanned: harmless). */
+bool gc_roots_exclude(uintptr_t low, uintptr_t high);
+
+/* The program's own ranges; 0 or -errno. Not while the world is held. */
+int gc_roots_add(uintptr_t low, uintptr_t high);
+int gc_roots_remove(uintptr_t low, uintptr_t high);
+
+/* Memory that a snapshot does not freeze, and what only the kernel holds: in the parent, while it is held. */
+void gc_roots_scan_shared(void);
+/* Everything else. False: the list of mappings could not be read (nothing may be swept then). */
+bool gc_roots_scan_private(void);
+/* Registers and stacks' bounds of the threads that are held; the caller's own frame begins at `sp`. */
+void gc_roots_scan_registers(void);
+
+/* Bytes seen by the last scan. */
+size_t gc_roots_bytes(void);
+/* The calling thread's own stack, from `sp` on, holds its registers already: scanned as a held thread's. */
+void gc_roots_own_stack(uintptr_t sp);
+
+#endif

@@ -1,0 +1,61 @@
+/* See trace.h. */
+#include "gc/trace.h"
+
+#include <time.h>
+
+#include "libgomalloc/base/atomic.h"
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/base/print.h"
+#include "libgomalloc/conf.h"
+#include "libgomalloc/hooks.h"
+#include "libgomalloc/os/os.h"
+
+static uint64_t started;
+void gc_trace_init(void) { started = gm_os_nanotime(); }
+
+void gc_trace_pause(uint64_t ns) {
+    struct gm_gc_numbers *n = &gm_hooks.numbers;
+    gm_add_relaxed(&n->pause_total_ns, ns);
+    if (ns > n->pause_max_ns) gm_store_relaxed(&n->pause_max_ns, ns);
+    unsigned k = ns < 1000 ? 0 : gm_min(gm_high_bit(ns / 1000) + 1u, GM_PAUSE_BUCKETS - 1u);
+    gm_add_relaxed(&n->pauses[k], 1);
+}
+
+static uint64_t wall_clock(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static double ms(uint64_t ns) { return (double)ns / 1e6; }
+static uint64_t mb(int64_t bytes) { return (uint64_t)(bytes > 0 ? bytes : 0) >> 20; }
+
+/* Go's fields: "first+beside+last ms clock", then the same in CPU time with assist/background/idle. The
+ * percentage is the time the world stood still and the marking CPU, of the CPU time there was. */
+static void print_line(const struct gc_trace *t, uint64_t number) {
+    uint64_t now = gm_os_nanotime(), since = now - started;
+    unsigned procs = gm_os_cpus();
+    static uint64_t spent; /* by the collector; under the cycle lock */
+    spent += t->first_pause + t->last_pause + t->mark_cpu_ns;
+    struct gm_out o;
+    gm_out_init(&o, 2);
+    gm_out_printf(&o, "gc %lu @%.3fs %lu%%: ", number, (double)since / 1e9, since ? spent * 100 / (since * procs) : 0);
+    gm_out_printf(&o, "%.3f+%.3f+%.3f ms clock, ", ms(t->first_pause), ms(t->mark_ns), ms(t->last_pause));
+    gm_out_printf(&o, "%.3f+0/%.3f/0+%.3f ms cpu, ", ms(t->first_pause), ms(t->mark_cpu_ns), ms(t->last_pause));
+    gm_out_printf(&o, "%lu->%lu->%lu MB, %lu MB goal, 0 MB stacks, 0 MB globals, %u P, %s%s\n", mb(t->heap_start), mb(t->heap_end),
+                  mb(t->live), mb(t->goal), procs, t->barrier, t->forced ? " (forced)" : "");
+    gm_out_flush(&o);
+}
+
+void gc_trace_cycle(const struct gc_trace *t, int64_t next) {
+    struct gm_gc_numbers *n = &gm_hooks.numbers;
+    gm_add_relaxed(&n->num_gc, 1);
+    if (t->forced) gm_add_relaxed(&n->num_forced_gc, 1);
+    gm_store_relaxed(&n->last_gc_ns, wall_clock());
+    gm_store_relaxed(&n->next_gc, next == INT64_MAX ? 0 : (uint64_t)next);
+    if (gm_conf.gctrace > 0) print_line(t, n->num_gc);
+}
+
+void gc_trace_given_up(const char *why) {
+    if (gm_conf.gctrace > 0) gm_eprintf("gomalloc: no collection: %s\n", why);
+}

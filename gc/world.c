@@ -1,0 +1,452 @@
+/* Holding the threads of this process. See cycle.c for the overview, world.h for the contract.
+ *
+ * Threads are found in /proc/self/task, so those that pthread_create has not made stand still too. Each gets one
+ * real-time signal, the highest that the C library gives away (it lowers SIGRTMAX then, so no program is handed
+ * it). The signal's value names the thread's slot here; the handler writes down where the thread stands and sleeps
+ * on a futex until the release. The kernel has put all registers, vector state included, in the signal frame.
+ *
+ *   list /proc/self/task, signal everybody new
+ *     -> wait until each has answered or is gone
+ *     -> as many threads as there are slots? held.   else list again: somebody was born meanwhile
+ *
+ * Only running threads make threads, so once all known ones stand and the kernel's count (the link count of
+ * /proc/self/task, one system call) is theirs, there are no others. Threads are born and die with all signals
+ * blocked; both pass in microseconds: such a thread answers late or is gone from the list.
+ *
+ * The handler runs on threads of any kind, also those whose thread register is not the C library's. So
+ * it touches no thread-local storage: no errno, no stack protector, system calls by hand. It stays on a
+ * stack that has room for a signal frame, an alternative one where the thread has that.
+ *
+ * A slot's state is a word of generation and phase, changed by compare-and-swap: a signal that comes late, after
+ * its hold was given up, finds another word and returns. A handler that is still on its way out of the last
+ * hold does no harm either: it reads `released` only, and the next signal waits, being blocked, until it returns.
+ *
+ * Who does not answer ends the hold, by name: a thread that sleeps in the kernel without hearing signals (a dead
+ * file system, a mask of its own) or is stopped by a debugger after NOT_RUNNING_NS, one that runs with the signal
+ * blocked, or is not scheduled, after RUNNING_NS.
+ * The parent of a vfork (posix_spawn, system, popen) hears no signals until its child has executed; as the kernel
+ * shows its stack pointer, but not its registers, it is waited for like the rest. A process that shares this
+ * memory without being a thread (clone(CLONE_VM)) cannot be stopped at all: while it lives every hold is refused.
+ * The word for "shares" is kcmp's; where that is forbidden, such processes go unseen. */
+#define _GNU_SOURCE 1
+#include "gc/world.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/kcmp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <asm/prctl.h>
+#endif
+
+#include "libgomalloc/base/atomic.h"
+#include "libgomalloc/base/bits.h"
+#include "libgomalloc/base/check.h"
+#include "libgomalloc/base/print.h"
+#include "libgomalloc/os/os.h"
+#include "libgomalloc/os/rawcall.h"
+#include "libgomalloc/os/stop_signal.h"
+
+enum { SLOTS = 1 << 15, LIBRARY_THREADS = 64 };
+#define RUNNING_NS     UINT64_C(5000000000)
+#define NOT_RUNNING_NS UINT64_C(300000000)
+#define FIRST_LOOK_NS  INT64_C(20000000) /* after which the waiting looks who has gone */
+
+/* A slot's state: the generation of the hold, and one of these in the low bits. */
+enum { ASKED = 1, ANSWERING, STANDS, GONE, NOT_ASKED /* there, but not to be held: the library's, or a zombie */, PHASES = 8 };
+
+struct slot {
+    struct gc_thread thread;
+    uint32_t state;
+};
+
+int gm_stop_signal;
+
+static struct slot *slots;           /* SLOTS of them, only the first few ever touched */
+static unsigned used;                /* slots of this hold */
+static unsigned present;             /* of those, threads that exist */
+static uint32_t generation;          /* of this hold, or the last one */
+static uint32_t pending;             /* asked and not answered; holder and handlers sleep and wake on it */
+static uint32_t released;            /* generation of the last hold that is over */
+static struct gc_thread *held[SLOTS];
+static unsigned held_count;
+static int library_threads[LIBRARY_THREADS]; /* 0: free */
+static uint64_t last_hold_ns;
+
+static uint32_t state_of(uint32_t gen, unsigned phase) { return gen * PHASES + phase; }
+
+/* ---- in the stopped thread. No thread-local storage: see above */
+
+#define ON_ANY_THREAD __attribute__((no_stack_protector, no_sanitize("address", "thread", "undefined")))
+
+GM_INLINE uintptr_t thread_register(void) {
+#if defined(__x86_64__)
+    uintptr_t base = 0;
+    gm_rawcall(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0);
+    return base;
+#else
+    return (uintptr_t)__builtin_thread_pointer();
+#endif
+}
+
+#if defined(__x86_64__)
+GM_INLINE uintptr_t stack_pointer(const ucontext_t *c) { return (uintptr_t)c->uc_mcontext.gregs[REG_RSP]; }
+/* The state that xsave wrote follows the rest of the frame; its own header says how long it is. */
+GM_INLINE uintptr_t registers_end(const ucontext_t *c) {
+    enum { HEADER = 464, MAGIC = 0x46505853, LEGACY = 512 };
+    const char *state = (const char *)c->uc_mcontext.fpregs;
+    if (state == NULL) return (uintptr_t)(c + 1);
+    const uint32_t *header = (const uint32_t *)(state + HEADER);
+    return (uintptr_t)state + (header[0] == MAGIC ? header[1] : LEGACY);
+}
+#else
+GM_INLINE uintptr_t stack_pointer(const ucontext_t *c) { return c->uc_mcontext.sp; }
+GM_INLINE uintptr_t registers_end(const ucontext_t *c) { return (uintptr_t)(c + 1); }
+#endif
+
+GM_INLINE void describe(struct gc_thread *t, const ucontext_t *c) {
+    uintptr_t low = (uintptr_t)c->uc_stack.ss_sp, high = low + c->uc_stack.ss_size;
+    t->sp = stack_pointer(c);
+    bool elsewhere = !(c->uc_stack.ss_flags & SS_DISABLE) && t->sp - low >= high - low;
+    t->alt_low = elsewhere ? low : 0;
+    t->alt_sp = t->alt_high = elsewhere ? high : 0;
+    t->regs = c;
+    t->regs_bytes = registers_end(c) - (uintptr_t)c;
+    t->fs_base = thread_register();
+}
+
+static ON_ANY_THREAD void stop_here(int signal, siginfo_t *info, void *context) {
+    struct slot *s = info->si_value.sival_ptr;
+    uint32_t gen = (uint32_t)info->si_errno, asked = state_of(gen, ASKED);
+    if (info->si_code != SI_QUEUE || s < slots || s >= slots + SLOTS) return; /* somebody else's kill */
+    /* acquire: the slot is ours alone from here to the store below. It fails if the hold was given up. */
+    if (!gm_cas_acquire(&s->state, &asked, state_of(gen, ANSWERING))) return;
+    describe(&s->thread, context);
+    /* release: pairs with the holder's acquire of `pending`, with all that this thread has written before. */
+    gm_store_release(&s->state, state_of(gen, STANDS));
+    if (__atomic_sub_fetch(&pending, 1, __ATOMIC_RELEASE) == 0)
+        gm_rawcall(SYS_futex, (long)&pending, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0);
+    for (;;) { /* acquire: pairs with the release in let_go; what the holder changed is seen */
+        uint32_t over = gm_load_acquire(&released);
+        if ((int32_t)(over - gen) >= 0) return;
+        gm_rawcall(SYS_futex, (long)&released, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, over, 0);
+    }
+}
+
+/* ---- start */
+
+#if defined(__x86_64__)
+/* The instructions by which debuggers and unwinders recognise a signal frame. */
+void gc_world_restorer(void) GM_HIDDEN;
+__asm__(".pushsection .text\n.globl gc_world_restorer\n.hidden gc_world_restorer\n.type gc_world_restorer, @function\n"
+        "nop\ngc_world_restorer: movq $15, %rax\nsyscall\n.size gc_world_restorer, . - gc_world_restorer\n.popsection");
+#define RESTORER_FLAG 0x04000000ul /* SA_RESTORER */
+#define RESTORER      gc_world_restorer
+#else
+#define RESTORER_FLAG 0ul
+#define RESTORER      NULL
+#endif
+
+/* Past every sigaction that thinks the handler is the program's: a thunk (preload/signal.c), a sanitizer's. */
+static bool install(int signal) {
+    struct { /* as the kernel has it */
+        void (*handler)(int, siginfo_t *, void *);
+        unsigned long flags;
+        void (*restorer)(void);
+        uint64_t mask;
+    } action = { stop_here, SA_SIGINFO | SA_RESTART | SA_ONSTACK | RESTORER_FLAG, RESTORER, ~UINT64_C(0) };
+    uint64_t bit = UINT64_C(1) << (signal - 1);
+    return syscall(SYS_rt_sigaction, signal, &action, NULL, sizeof action.mask) == 0 &&
+           syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &bit, NULL, sizeof bit) == 0;
+}
+
+/* Gives away the highest signal that is left, and lowers SIGRTMAX. Of glibc's first release. */
+extern int gc_allocate_signal(int high) __asm__("__libc_allocate_rtsig");
+
+bool gc_world_start(void) {
+    if (gm_stop_signal != 0) return true;
+    int saved = errno, signal = slots == NULL ? gc_allocate_signal(0) : -1;
+    if (signal > 0) slots = gm_os_map(SLOTS * sizeof *slots);
+    bool ok = slots != NULL && signal > 0 && install(signal);
+    if (ok) gm_store_relaxed(&gm_stop_signal, signal);
+    errno = saved;
+    return ok;
+}
+
+bool gc_world_register_library_thread(void) {
+    int tid = gm_os_gettid();
+    for (unsigned i = 0; i < LIBRARY_THREADS; i++) {
+        int none = 0, there = gm_load_relaxed(&library_threads[i]);
+        if (there == tid) return true;
+        if (there != 0 && gm_os_thread_exists(there)) continue;
+        none = there; /* free, or its thread has gone */
+        if (gm_cas_acq_rel(&library_threads[i], &none, tid)) return true;
+    }
+    return false;
+}
+
+static bool is_library_thread(int tid) {
+    for (unsigned i = 0; i < LIBRARY_THREADS; i++)
+        if (gm_load_relaxed(&library_threads[i]) == tid) return true;
+    return false;
+}
+
+/* ---- what /proc says of one thread */
+
+/* Reads a file of /proc/self/task/TID into `text`, 0-terminated; false: the thread has gone. */
+static bool read_task_file(int tid, const char *name, char *text, size_t n) {
+    struct gm_out path;
+    gm_out_init(&path, -1);
+    gm_out_printf(&path, "/proc/self/task/%d/%s", tid, name);
+    gm_out_flush(&path);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path.text, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    long got = syscall(SYS_read, fd, text, n - 1);
+    syscall(SYS_close, fd);
+    text[got > 0 ? got : 0] = 0;
+    return got > 0;
+}
+
+/* R, S, D, T, t, Z, X ..., and 0 if it is gone. */
+static char task_state(int tid) {
+    char text[512];
+    if (!read_task_file(tid, "stat", text, sizeof text)) return 0;
+    const char *end_of_name = strrchr(text, ')');
+    return end_of_name != NULL && end_of_name[1] == ' ' ? end_of_name[2] : 0;
+}
+
+static void name_thread(struct gm_out *out, int tid, const char *what) {
+    char comm[64] = "?", place[128] = "?";
+    read_task_file(tid, "comm", comm, sizeof comm);
+    read_task_file(tid, "syscall", place, sizeof place);
+    comm[strcspn(comm, "\n")] = place[strcspn(place, " \n")] = 0;
+    gm_out_printf(out, "thread %d (%s) %s, state %c, system call %s", tid, comm, what, task_state(tid) ? task_state(tid) : '-', place);
+}
+
+/* ---- asking */
+
+static void set_phase(struct slot *s, unsigned phase) { gm_store_release(&s->state, state_of(generation, phase)); }
+
+/* The slots are listed in the kernel's order, so the next one looked for is mostly the next one there. */
+static bool is_known(int tid, unsigned *cursor) {
+    for (unsigned k = 0; k < used; k++) {
+        unsigned i = (*cursor + k) % used;
+        if (slots[i].thread.tid != tid) continue;
+        *cursor = i + 1;
+        return true;
+    }
+    return false;
+}
+
+/* False: the kernel has no room for one more queued signal, or the like. */
+static bool ask(struct slot *s, int tid) {
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    info.si_signo = gm_stop_signal;
+    info.si_code = SI_QUEUE;
+    info.si_errno = (int)generation;
+    info.si_pid = getpid();
+    info.si_value.sival_ptr = s;
+    s->thread.tid = tid;
+    if (is_library_thread(tid)) {
+        set_phase(s, NOT_ASKED);
+        present++;
+        return true;
+    }
+    gm_add_relaxed(&pending, 1);
+    present++;
+    set_phase(s, ASKED);
+    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, gm_stop_signal, &info) == 0) return true;
+    bool gone = errno == ESRCH;
+    set_phase(s, GONE);
+    gm_sub_relaxed(&pending, 1);
+    present--;
+    return gone;
+}
+
+/* Signals whoever is in the directory and has no slot. NULL, or what stood against it. */
+static const char *ask_everybody(int self) {
+    static GM_ALIGNED(16) char entries[16384];
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return "cannot open /proc/self/task";
+    const char *why = NULL;
+    unsigned cursor = 0;
+    for (long n; why == NULL && (n = syscall(SYS_getdents64, fd, entries, sizeof entries)) > 0;) {
+        for (char *e = entries; why == NULL && e < entries + n; e += ((struct dirent64 *)e)->d_reclen) {
+            int tid = atoi(((struct dirent64 *)e)->d_name);
+            if (tid == 0 || tid == self || (used && is_known(tid, &cursor))) continue;
+            if (used == SLOTS) why = "too many threads";
+            else if (!ask(&slots[used++], tid)) why = "the kernel refuses to queue the stop signal";
+        }
+    }
+    syscall(SYS_close, fd);
+    return why;
+}
+
+/* Whoever has not answered: has it gone? A leader that has exited stays listed, as a zombie. Returns the tid
+ * of one that still has to answer, 0 if there is none; `asleep`: it is known not to be runnable. */
+static int look_for_the_gone(bool *asleep) {
+    int late = 0;
+    for (unsigned i = 0; i < used; i++) {
+        struct slot *s = &slots[i];
+        uint32_t asked = state_of(generation, ASKED);
+        if (gm_load_relaxed(&s->state) != asked) continue;
+        char state = task_state(s->thread.tid);
+        bool gone = state == 0 && !gm_os_thread_exists(s->thread.tid), zombie = state == 'Z' || state == 'X';
+        if (!gone && !zombie) {
+            late = s->thread.tid;
+            *asleep = state != 'R';
+            continue;
+        }
+        if (!gm_cas_acquire(&s->state, &asked, state_of(generation, zombie ? NOT_ASKED : GONE))) continue;
+        gm_sub_relaxed(&pending, 1);
+        present -= gone;
+    }
+    return late;
+}
+
+/* True when all have answered or are gone. */
+static bool wait_for_answers(uint64_t start, struct gm_out *why) {
+    int64_t patience = FIRST_LOOK_NS / 20;
+    /* acquire: pairs with the release of each answer; the slots are as the handlers left them. */
+    for (uint32_t left; (left = gm_load_acquire(&pending)) != 0;) {
+        gm_os_futex_wait(&pending, left, patience);
+        if (gm_load_acquire(&pending) == 0) break;
+        bool asleep = false;
+        int late = look_for_the_gone(&asleep);
+        uint64_t waited = gm_os_nanotime() - start;
+        if (late != 0 && (waited > RUNNING_NS || (asleep && waited > NOT_RUNNING_NS))) {
+            name_thread(why, late, "does not stop");
+            return false;
+        }
+        patience = gm_min(2 * patience, FIRST_LOOK_NS);
+    }
+    return true;
+}
+
+/* Threads there are, by the link count of their directory; 0: unknown. */
+static unsigned count_threads(void) {
+    struct stat s;
+    return fstatat(AT_FDCWD, "/proc/self/task", &s, 0) == 0 && s.st_nlink > 2 ? (unsigned)s.st_nlink - 2 : 0;
+}
+
+static bool gather(uint64_t start, struct gm_out *why) {
+    int self = gm_os_gettid();
+    for (;;) {
+        unsigned before = used;
+        const char *refused = ask_everybody(self);
+        if (refused) {
+            gm_out_str(why, refused);
+            return false;
+        }
+        if (!wait_for_answers(start, why)) return false;
+        unsigned count = count_threads();
+        if (count == present + 1 || (count == 0 && used == before)) return true;
+        if (used == before) { /* somebody is dying: counted, and not listed any more or about to go */
+            for (unsigned i = 0; i < used; i++)
+                if (slots[i].state == state_of(generation, NOT_ASKED) && !gm_os_thread_exists(slots[i].thread.tid)) {
+                    set_phase(&slots[i], GONE);
+                    present--;
+                }
+            sched_yield();
+        }
+        if (gm_os_nanotime() - start > RUNNING_NS) {
+            gm_out_printf(why, "%u threads are counted and %u found", count, present + 1);
+            return false;
+        }
+    }
+}
+
+/* ---- processes that share this memory */
+
+static int sharer_among_children(int tid) {
+    char text[4096];
+    if (!read_task_file(tid, "children", text, sizeof text)) return 0;
+    for (const char *p = text; *p != 0;) {
+        int pid = atoi(p);
+        if (pid > 0 && syscall(SYS_kcmp, getpid(), pid, KCMP_VM, 0, 0) == 0) return pid;
+        p += strcspn(p, " ");
+        p += strspn(p, " \n");
+    }
+    return 0;
+}
+
+/* The pid of a child that shares our memory; 0: none. All threads stand, so none can be made meanwhile. */
+static int find_sharer(void) {
+    siginfo_t info;
+    if (waitid(P_ALL, 0, &info, WNOHANG | WNOWAIT | WEXITED | __WALL) != 0) return 0; /* no children at all */
+    int pid = sharer_among_children(gm_os_gettid());
+    for (unsigned i = 0; pid == 0 && i < used; i++)
+        if (slots[i].state != state_of(generation, GONE)) pid = sharer_among_children(slots[i].thread.tid);
+    return pid;
+}
+
+/* ---- hold and release */
+
+static void let_go(void) {
+    for (unsigned i = 0; i < used; i++) { /* who is late shall not stop any more */
+        uint32_t asked = state_of(generation, ASKED);
+        gm_cas_acquire(&slots[i].state, &asked, state_of(generation, GONE));
+    }
+    /* release: pairs with the acquire in stop_here. */
+    gm_store_release(&released, generation);
+    gm_os_futex_wake(&released, INT_MAX);
+}
+
+static bool hold(struct gm_out *why) {
+    uint64_t start = gm_os_nanotime();
+    generation++;
+    used = present = held_count = 0;
+    gm_store_relaxed(&pending, 0);
+    if (!gather(start, why)) return false;
+    int sharer = find_sharer();
+    if (sharer != 0) {
+        gm_out_printf(why, "process %d shares this memory and is no thread", sharer);
+        return false;
+    }
+    for (unsigned i = 0; i < used; i++)
+        if (slots[i].state == state_of(generation, STANDS)) held[held_count++] = &slots[i].thread;
+    last_hold_ns = gm_os_nanotime() - start;
+    return true;
+}
+
+enum gc_hold gc_world_hold(char *why, size_t n) {
+    struct gm_out text;
+    int saved = errno;
+    gm_out_init(&text, -1);
+    bool started = gc_world_start(), ok = started && hold(&text);
+    if (!started) gm_out_str(&text, "no signal is left to stop threads with");
+    else if (!ok) let_go();
+    gm_out_flush(&text);
+    if (n > 0) {
+        size_t length = gm_min(strlen(text.text), n - 1);
+        memcpy(why, text.text, length);
+        why[length] = 0;
+    }
+    errno = saved;
+    return ok ? GC_HELD : GC_HOLD_FAILED;
+}
+
+void gc_world_release(void) { let_go(); }
+
+unsigned gc_world_count(void) { return held_count; }
+const struct gc_thread *gc_world_thread(unsigned i) { return held[i]; }
+uint64_t gc_world_last_hold_ns(void) { return last_hold_ns; }
+
+void gc_world_fork_child(void) {
+    used = present = held_count = 0;
+    gm_store_relaxed(&pending, 0);
+    gm_store_relaxed(&released, generation);
+    memset(library_threads, 0, sizeof library_threads);
+}

@@ -1,0 +1,95 @@
+/* The collector's view of the heap, and all it may know of it: what an address is, the state of a slot, the
+ * mark bitmap, the colours. No lock is taken here but where it says so, so that everything else may be used
+ * while other threads are held wherever they happen to be, allocator locks in hand.
+ *
+ * A slot's state byte says that it is live and with which colour it was born. A cycle turns the colour
+ * over while the world is held (gm_gc_flip): what exists then is white, what is born later is black.
+ * Marking never touches states; it sets bits in a bitmap, one for 16 bytes of heap. The sweep takes each
+ * white slot by compare-and-swap: marked, it gets the new colour; unmarked, it gets state 0 and belongs to
+ * the sweeper alone. A slot that is free or black is never touched.
+ *
+ * A thread can be held between taking a slot and storing its state; it stores the old colour when it goes
+ * on. Its register or stack has the address then: a root that points to the start of a free slot sets the
+ * mark bit, and the sweep finds a marked white slot, or none. Every place of the allocator that makes or
+ * ends an object keeps its address in a register until the state is stored (gm_gc_keep).
+ *
+ * Which slot states lie where:
+ *   slots of 16 bytes and more    a byte of the arena's flat table: class | colour
+ *   class 8                       a byte a slot in the span's side table; two slots share a mark bit
+ *   large objects                 gm_span.state
+ *   tiny blocks, pointer-free and uncollectable slots   flat table: GM_CLASS_8 | colour, "see the page entry" */
+#ifndef GM_GCVIEW_H
+#define GM_GCVIEW_H
+
+#include "libgomalloc/span.h"
+
+/* The mark bitmap is made before the first cycle, for the arenas there are and those to come. `shared`: a
+ * forked child's marks are seen here. False: no memory for it. Once (heap lock). */
+bool gm_gc_start(bool shared);
+/* Child of a host's fork: its marks must not be its parent's. False: no memory; there can be no cycle. */
+bool gm_gc_fork_child(void);
+/* Clears the bitmap and brings home what a fork left behind. Not while anybody marks or sweeps. */
+void gm_gc_clear_marks(void);
+/* Bytes of the bitmap in use. */
+size_t gm_gc_marks_bytes(void);
+
+/* Keeps threads from coming and going: the collector holds the world with it. */
+void gm_gc_lock_caches(void);
+void gm_gc_unlock_caches(void);
+/* Bytes that are out of the spans now: live objects, and slots in caches and batches. */
+int64_t gm_gc_heap_out(void);
+
+/* Turns the birth colour over. Every other thread is held. */
+void gm_gc_flip(void);
+/* Addresses the allocator itself holds on to: tiny blocks that are open, frees that were put off. World held. */
+void gm_gc_each_own(void (*fn)(void *arg, uintptr_t p), void *arg);
+
+/* What a word points to. */
+enum gm_gc_kind { GM_GC_NOTHING, GM_GC_SLOT, GM_GC_PAIR /* two slots of class 8 */, GM_GC_LARGE };
+struct gm_gc_object {
+    uintptr_t start;
+    size_t size;
+    struct gm_arena *arena;
+    uint8_t kind;       /* enum gm_gc_kind */
+    uint8_t noscan;
+    uint8_t live;       /* its state is not 0 (of a pair: of one at least) */
+    uint8_t moving;     /* its pages are being moved: read it with care */
+};
+/* The object that holds an address, live or not. False: there is none. */
+bool gm_gc_find(uintptr_t word, struct gm_gc_object *o);
+
+/* The mark bit of an address in `a`. */
+GM_INLINE uint64_t *gm_gc_mark_word(const struct gm_arena *a, uintptr_t p) {
+    return &a->marks[(p - a->base) >> (GM_STATE_SHIFT + 6)];
+}
+GM_INLINE uint64_t gm_gc_mark_bit(const struct gm_arena *a, uintptr_t p) {
+    return UINT64_C(1) << ((p - a->base) >> GM_STATE_SHIFT & 63);
+}
+GM_INLINE bool gm_gc_marked(const struct gm_arena *a, uintptr_t p) {
+    return gm_load_relaxed(gm_gc_mark_word(a, p)) & gm_gc_mark_bit(a, p);
+}
+
+/* ---- for the sweep */
+
+/* Between the two no arena goes away. Takes the heap lock. */
+void gm_gc_pin_arenas(void);
+void gm_gc_unpin_arenas(void);
+/* Slots of one page whose states the caller has set from white to 0 go home, in ascending order; cls is the
+ * state byte's class. Takes allocator locks. */
+void gm_gc_give(unsigned cls, void **slots, unsigned n);
+/* The same for slots whose state byte says GM_CLASS_8. */
+void gm_gc_give_odd(void **slots, unsigned n);
+/* A large object whose state the caller has set to 0. */
+void gm_gc_give_large(struct gm_span *s);
+/* Turns unmarked white slots of the class-8 span at `page` to 0 and marked ones black. Stores the former in
+ * out[0..1024), returns how many; adds the others to *kept. Takes the class's lock. */
+unsigned gm_gc_sweep_small8(struct gm_arena *a, size_t page, uint8_t white, void **out, uint64_t *kept);
+
+/* Calls fn for every live object of the pages [from, to), of whatever colour; a pair's halves one by one,
+ * a tiny block as a whole. `state`: its state byte. For walkers; the world is held, or a moment's picture will do. */
+void gm_gc_each_object(struct gm_arena *a, size_t from, size_t to,
+                       void (*fn)(void *arg, uintptr_t p, size_t size, uint8_t state), void *arg);
+/* Calls fn for every live object that is a root by itself (gogc_malloc_uncollectable). World held. */
+void gm_gc_each_uncollectable(void (*fn)(void *arg, uintptr_t p), void *arg);
+
+#endif

@@ -1,0 +1,53 @@
+/* What the allocator asks of a collector above it. The lower side owns this header; gc/ fills it in when
+ * it is switched on, and until then every hook is one predictable test on a slow path.
+ *
+ * heap_out counts the bytes that are out of the spans: live objects, and slots in caches and batches.
+ * It moves with refills and flushes, never on the hit paths. */
+#ifndef GM_HOOKS_H
+#define GM_HOOKS_H
+
+#include "libgomalloc/base/atomic.h"
+
+/* What the collector tells; part of the statistics. All atomic. */
+enum { GM_PAUSE_BUCKETS = 24 }; /* bucket k counts pauses below 2^k us, the last one all longer ones */
+struct gm_gc_numbers {
+    uint64_t next_gc, last_gc_ns, pause_total_ns, pause_max_ns, num_gc, num_forced_gc, gc_sys;
+    uint64_t pauses[GM_PAUSE_BUCKETS];
+};
+
+struct gm_hooks {
+    bool on;                     /* heap_out is kept (written once, before the host has threads) */
+    uint32_t armed;              /* atomic: poll wants to be called */
+    int64_t heap_out;            /* atomic, bytes */
+    int64_t trigger;             /* atomic: heap_out from which on `armed` is set */
+    /* Called by an allocating thread that holds no lock, whose cache is consistent. May take long; keeps errno. */
+    void (*poll)(void);
+    /* A class has no slot at home and would grow. True: slots may have come home, look again. No lock is held. */
+    bool (*before_growth)(void);
+    /* Around the host's fork, before all locks and after them; NULL while off. */
+    void (*fork_prepare)(void), (*fork_parent)(void), (*fork_child)(void);
+    struct gm_gc_numbers numbers;
+};
+extern GM_HIDDEN struct gm_hooks gm_hooks;
+
+/* True: free() leaves blocks to the collector (free:ignore). */
+extern GM_HIDDEN bool gm_free_ignored;
+/* From now on every free takes the slow path, which does nothing. */
+void gm_hooks_ignore_free(void);
+
+/* Bytes left the spans (positive) or came home. */
+GM_INLINE void gm_hooks_moved(int64_t bytes) {
+    if (GM_LIKELY(!gm_load_relaxed(&gm_hooks.on))) return;
+    int64_t now = __atomic_add_fetch(&gm_hooks.heap_out, bytes, __ATOMIC_RELAXED);
+    if (bytes > 0 && now >= gm_load_relaxed(&gm_hooks.trigger)) gm_store_relaxed(&gm_hooks.armed, 1);
+}
+GM_INLINE void gm_hooks_poll(void) {
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_hooks.armed))) gm_hooks.poll();
+}
+
+/* A class is about to grow: true if it is worth looking for slots again first. */
+GM_INLINE bool gm_hooks_before_growth(void) {
+    return GM_UNLIKELY(gm_load_relaxed(&gm_hooks.on)) && gm_hooks.before_growth();
+}
+
+#endif
