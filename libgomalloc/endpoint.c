@@ -89,7 +89,7 @@ static pid_t exit_pid; /* whose exit it is: children made by fork inherit the ha
 
 /* Waits until the tool has seen what it wants to see. It may have gone: then nobody reads, and the open fails. */
 static void wait_at_exit(void) {
-    if (getpid() != exit_pid) return;
+    if (gm_os_getpid() != exit_pid) return;
     int saved = errno, fd = open(exit_fifo, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0 && write(fd, "x", 1) == 1) {
         struct pollfd p = { fd, 0, 0 };
@@ -100,7 +100,7 @@ static void wait_at_exit(void) {
 }
 
 static void write_at_exit(void) {
-    if (getpid() != exit_pid) return;
+    if (gm_os_getpid() != exit_pid) return;
     int saved = errno, fd = open(exit_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd >= 0) {
         gomalloc_write_stats(fd, "json");
@@ -118,7 +118,7 @@ static char *exit_word(char *const *envp, const char *name) {
         const char *p = *envp + n;
         long pid = 0;
         for (; *p >= '0' && *p <= '9'; p++) pid = pid * 10 + (*p - '0');
-        if (*p != ':' || !p[1] || pid != getpid()) return NULL;
+        if (*p != ':' || !p[1] || pid != gm_os_getpid()) return NULL;
         char *copy = gm_meta_alloc(strlen(p), 1);
         return copy ? memcpy(copy, p + 1, strlen(p)) : NULL;
     }
@@ -135,7 +135,7 @@ void gm_endpoint_start(char *const *envp) {
     gm_endpoint.meta_mapped = gm_meta_root;
     gm_endpoint.exact_live = gm_exact_root;
     gm_endpoint.layout = gm_endpoint_layout();
-    exit_pid = getpid();
+    exit_pid = gm_os_getpid();
     if ((exit_fifo = exit_word(envp, "GOMALLOC_EXIT_FIFO=")) != NULL) atexit(wait_at_exit);
     if ((exit_path = exit_word(envp, "GOMALLOC_STATS_FILE=")) != NULL) atexit(write_at_exit);
 }

@@ -27,24 +27,21 @@
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/hooks.h"
+#include "libgomalloc/os/os.h"
 
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <sys/types.h>
 
 bool gm_standing_aside;
 
 static pid_t process_id; /* of the process whose memory this is */
 
-/* Not by getpid(): it lies in a part of libc that small processes do not touch otherwise. */
-static pid_t own_id(void) { return (pid_t)syscall(SYS_getpid); }
-
 /* Before the constructor nothing is known and nothing has been forked. */
 bool gm_process_is_own(void) {
     pid_t known = gm_load_relaxed(&process_id);
-    return known == 0 || known == own_id();
+    return known == 0 || known == gm_os_getpid();
 }
 
-void gm_process_is_new(void) { gm_store_relaxed(&process_id, own_id()); }
+void gm_process_is_new(void) { gm_store_relaxed(&process_id, gm_os_getpid()); }
 
 __attribute__((constructor)) static void construct(int argc, char **argv, char **envp) {
     gm_early();
@@ -52,7 +49,7 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
         gm_standing_aside = true;
         return;
     }
-    process_id = own_id();
+    process_id = gm_os_getpid();
     gm_foreign_init();
     gm_constructor(envp);
     gm_before_second_thread(gm_fork_watch);

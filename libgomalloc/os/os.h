@@ -83,6 +83,8 @@ enum gm_os_where gm_os_where(const void *p);
 /* ---- threads and time */
 
 int gm_os_gettid(void);
+/* Not getpid(): that lies in a part of libc which small processes do not touch otherwise, 60 KiB as files are mapped. */
+int gm_os_getpid(void);
 /* True while the thread `tid` exists in this process. */
 bool gm_os_thread_exists(int tid);
 /* Whether thread `tid` of this process sleeps in a system call of the kinds in which programs wait. `futex`: the word

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 int gm_os_gettid(void) { return (int)syscall(SYS_gettid); }
+int gm_os_getpid(void) { return (int)syscall(SYS_getpid); }
 
 bool gm_os_thread_exists(int tid) {
     int saved = errno;

@@ -328,6 +328,7 @@ enum gm_os_where gm_os_where(const void *p) { return fake_state_of(p) >= FAKE_RE
 /* ---- threads, time, process: the real ones, but for failures and the clock */
 
 int gm_os_gettid(void) { return (int)syscall(SYS_gettid); }
+int gm_os_getpid(void) { return (int)syscall(SYS_getpid); }
 bool gm_os_thread_exists(int tid) {
     int saved = errno;
     bool exists = syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
