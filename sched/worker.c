@@ -114,12 +114,12 @@ void gs_sleep_m(struct gs_m *m) {
         gs_sched_lock();
         m->link = gs_sched.idle_m;
         gs_sched.idle_m = m;
-        bool all_idle = ++gs_sched.idle_m_count == gs_sched.m_count && !gs_sched.keeper;
+        gs_sched.idle_m_count++;
         gs_sched_unlock();
-        if (all_idle && gm_load_relaxed(&gs_hooks.all_idle)) gm_load_relaxed(&gs_hooks.all_idle)();
     }
     while (gm_load_acquire(&m->wake) == 0) gm_os_futex_wait(&m->wake, 0, -1);
     gm_store_relaxed(&m->wake, 0);
+    gm_store_relaxed(&gs_sched.clock, (int64_t)gm_os_nanotime()); /* sysmon may have slept as well */
     m->p = m->next_p;
     m->next_p = NULL;
 }
