@@ -137,4 +137,5 @@ void gomutex_unlock(gomutex *m) {
     uint32_t s = LOCKED;
     /* release: pairs with the acquires in gomutex_lock, lock_slow and gomutex_trylock. */
     if (GM_UNLIKELY(!gm_cas_release(&m->state, &s, 0))) unlock_slow(m, s);
+    gs_yield_if_asked(); /* who waits for another's change looks for it in a loop of lock and unlock */
 }
