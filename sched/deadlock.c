@@ -74,14 +74,16 @@ static bool waits_for_others(struct gs_g *g, void *arg) {
 
 static bool is_ours(int tid) {
     if (tid == gm_load_relaxed(&gs_sched.sysmon_tid)) return true;
-    for (const struct gs_m *m = gs_sched.all_m; m; m = m->all_next)
-        if (gm_load_relaxed(&m->tid) == tid) return true;
-    return false;
+    gs_sched_lock();
+    const struct gs_m *m = gs_sched.all_m;
+    while (m && gm_load_relaxed(&m->tid) != tid) m = m->all_next;
+    gs_sched_unlock();
+    return m != NULL;
 }
 
 static struct gs_g *standin_of(int tid) {
     struct gs_g *g = gm_load_acquire(&gs_sched.all_g);
-    while (g && !((g->flags & GS_G_STANDIN) && gm_load_relaxed(&g->tid) == tid)) g = g->all_next;
+    while (g && !((gm_load_relaxed(&g->flags) & GS_G_STANDIN) && gm_load_relaxed(&g->tid) == tid)) g = g->all_next;
     return g;
 }
 

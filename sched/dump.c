@@ -239,10 +239,12 @@ UNCHECKED static void put_thread(struct dump *d, const struct gs_g *g) {
 
 /* ---- all */
 
-static struct gs_g *first_after(uint64_t id) {
+static bool is_standin(const struct gs_g *g) { return gm_load_relaxed(&g->flags) & GS_G_STANDIN; }
+
+UNCHECKED static struct gs_g *first_after(uint64_t id) {
     struct gs_g *best = NULL;
     for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next)
-        if (!(g->flags & GS_G_STANDIN) && g->id > id && (!best || g->id < best->id)) best = g;
+        if (!is_standin(g) && g->id > id && (!best || g->id < best->id)) best = g;
     return best;
 }
 
@@ -251,7 +253,7 @@ UNCHECKED static void put_all(struct dump *d) {
     struct gs_g *all = gm_load_acquire(&gs_sched.all_g);
     if (d->self && gs_is_goroutine(d->self)) put_goroutine(d, d->self);
     for (struct gs_g *g = all; g; g = g->all_next) {
-        if (g->flags & GS_G_STANDIN) put_thread(d, g);
+        if (is_standin(g)) put_thread(d, g);
         else n++;
     }
     if (n <= SORTED_UP_TO) {
@@ -259,7 +261,7 @@ UNCHECKED static void put_all(struct dump *d) {
             if (g != d->self) put_goroutine(d, g);
     } else {
         for (struct gs_g *g = all; g; g = g->all_next)
-            if (g != d->self && !(g->flags & GS_G_STANDIN)) put_goroutine(d, g);
+            if (g != d->self && !is_standin(g)) put_goroutine(d, g);
     }
 }
 
@@ -328,7 +330,7 @@ static void ask_all(void) {
     for (struct gs_m *m = gs_sched.all_m; m; m = m->all_next)
         if (gm_load_relaxed(&m->g)) ask(gm_load_relaxed(&m->tid));
     for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next)
-        if ((g->flags & GS_G_STANDIN) && !(gm_load_relaxed(&g->parks) & 1)) ask(gm_load_relaxed(&g->tid));
+        if (is_standin(g) && !(gm_load_relaxed(&g->parks) & 1)) ask(gm_load_relaxed(&g->tid));
     for (int i = 0; i < 500 && gm_load_acquire(&quit.answered) < quit.asked; i++) {
         uint32_t n = gm_load_relaxed(&quit.answered);
         gm_os_futex_wait(&quit.answered, n, STEP);

@@ -303,7 +303,7 @@ static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *
 void gs_park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) {
     struct gs_g *g = gs_self();
     int saved = gs_errno();
-    g->wait_reason = reason;
+    gm_store_relaxed(&g->wait_reason, reason);
     gm_store_relaxed(&g->wait_since, gm_load_relaxed(&gs_sched.clock));
     gm_store_relaxed(&g->state, GS_G_WAITING);
     if (GM_UNLIKELY(!gs_is_goroutine(g))) park_thread(g, commit, arg);

@@ -41,7 +41,7 @@ struct gs_p *gs_idle_get(void) {
 
 static void *worker(void *arg) {
     struct gs_m *m = arg;
-    m->tid = gm_os_gettid();
+    gm_store_relaxed(&m->tid, gm_os_gettid());
     m->g0.flags = GS_G_STANDIN;
     m->g0.m = m;
     gs_fiber_thread(&m->g0);
@@ -131,7 +131,7 @@ void gs_sleep_m(struct gs_m *m) {
 
 static int64_t earliest_timer(void) {
     int64_t first = INT64_MAX;
-    for (unsigned i = 0; i < gs_sched.p_made; i++) {
+    for (unsigned i = 0, n = gm_load_acquire(&gs_sched.p_made); i < n; i++) {
         int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
         if (when != 0 && when < first) first = when;
     }

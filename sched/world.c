@@ -48,7 +48,7 @@ struct gs_g *gs_standin(void) {
     gs_lock_release(&standin_lock);
     if (!g) g = gs_new_record();
     if (!g) gm_fatal("out of memory for a thread's record");
-    g->flags = GS_G_STANDIN;
+    gm_store_relaxed(&g->flags, GS_G_STANDIN);
     gm_store_relaxed(&g->tid, gm_os_gettid());
     gm_store_relaxed(&g->state, GS_G_RUNNING);
     g->wake = 0;

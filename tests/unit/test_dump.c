@@ -186,8 +186,8 @@ static void waits_a_while(void) {
     go(receiver, NULL);
     usleep(5000);
     int64_t ago = (int64_t)150000000000;
-    for (struct gs_g *g = gs_sched.all_g; g; g = g->all_next)
-        if (!(g->flags & GS_G_STANDIN)) g->wait_since -= ago;
+    for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next)
+        if (!(gm_load_relaxed(&g->flags) & GS_G_STANDIN)) gm_store_relaxed(&g->wait_since, gm_load_relaxed(&g->wait_since) - ago);
     go_dump(2);
 }
 TEST(long_waits_are_told_in_minutes) {
