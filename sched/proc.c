@@ -72,6 +72,7 @@
 
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/os/os.h"
+#include "sched/deadlock.h"
 #include "sched/gosched.h"
 #include "sched/overflow.h"
 #include "sched/runq.h"
@@ -301,10 +302,17 @@ void gs_schedule(struct gs_m *m) {
 /* A plain thread sleeps. Only after commit may it be made ready, and gs_ready sets `wake`. */
 static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void *arg) {
     int saved = gs_errno();
+    struct gs_caller from;
+    gs_caller_here(&from);
+    g->sp = &from;
     gm_add_relaxed(&gs_sched.blocked_standins, 1);
     if (commit(g, arg)) {
+        /* release: pairs with the acquire in deadlock.c; what this thread woke before is seen awake. */
+        gm_store_release(&g->parks, g->parks + 1);
+        gs_deadlock_suspected();
         /* acquire: pairs with the release in ready_thread; what the waker wrote is seen. */
         while (gm_load_acquire(&g->wake) == 0) gm_os_futex_wait(&g->wake, 0, -1);
+        gm_store_relaxed(&g->parks, g->parks + 1);
         gm_store_relaxed(&g->wake, 0);
     }
     gm_sub_relaxed(&gs_sched.blocked_standins, 1);
@@ -314,8 +322,8 @@ static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *
 
 GM_INLINE void park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) {
     struct gs_g *g = gs_self();
-    g->wait_reason = reason;
-    gm_store_relaxed(&g->wait_since, 0);
+    gm_store_relaxed(&g->wait_reason, reason);
+    gm_store_relaxed(&g->wait_since, gm_load_relaxed(&gs_sched.clock));
     gm_store_relaxed(&g->state, GS_G_WAITING);
     if (GM_UNLIKELY(!gs_is_goroutine(g))) {
         park_thread(g, commit, arg);
@@ -434,7 +442,8 @@ void gs_exit(void) {
     gm_check_failed("a dead goroutine runs", __FILE__, __LINE__);
 }
 
-int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) {
+/* `from`: where the program called us, for dumps. */
+GM_INLINE int start(size_t stack_bytes, void (*fn)(void *), void *arg, void *from) {
     struct gs_g *self = gs_current;
     int error = GM_UNLIKELY(!gm_load_acquire(&gs_sched.started)) ? gs_start() : 0; /* pairs with the release in gs_start */
     if (error) return error;
@@ -442,6 +451,7 @@ int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) {
     struct gs_g *g = gs_make_g(p, stack_bytes, fn, arg);
     if (!g) return -ENOMEM;
     g->created_by = p ? self->id : 0;
+    g->created_at = from;
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
     if (p) {
         gm_store_relaxed(&p->made, p->made + 1);
@@ -465,7 +475,14 @@ unsigned gs_procs_made(void) { return gm_load_acquire(&gs_sched.p_made); }
 struct gs_p *gs_proc(unsigned id) { return gs_sched.p[id]; }
 unsigned gs_blocked_threads(void) { return gm_load_relaxed(&gs_sched.blocked_standins); }
 
-int go(void (*fn)(void *), void *arg) { return go_stack(GS_STACK_DEFAULT, fn, arg); }
+bool gs_worth_spinning(const struct gs_g *g) {
+    if (!gs_is_goroutine(g)) return gs_procs() != 1;
+    return gs_procs() > 1 + gm_load_relaxed(&gs_sched.idle_p_count) + gm_load_relaxed(&gs_sched.spinning) && gs_runq_empty(g->m->p);
+}
+
+int go(void (*fn)(void *), void *arg) { return start(GS_STACK_DEFAULT, fn, arg, __builtin_return_address(0)); }
+
+int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) { return start(stack_bytes, fn, arg, __builtin_return_address(0)); }
 
 void go_yield(void) { gs_yield(); }
 

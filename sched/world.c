@@ -12,6 +12,8 @@
 #include "libgomalloc/conf.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
+#include "sched/deadlock.h"
+#include "sched/dump.h"
 #include "sched/gosched.h"
 #include "sched/overflow.h"
 #include "sched/runq.h"
@@ -31,11 +33,13 @@ static struct gs_g *free_standins; /* linked */
 static void thread_ends(void *standin) {
     struct gs_g *g = standin;
     gs_current = NULL;
+    gm_store_relaxed(&g->tid, 0);
     gm_sub_relaxed(&gs_sched.standins, 1);
     gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
     g->link = free_standins;
     free_standins = g;
     gs_lock_release(&standin_lock);
+    gs_deadlock_suspected();
 }
 
 struct gs_g *gs_standin(void) {
@@ -47,7 +51,8 @@ struct gs_g *gs_standin(void) {
     gs_lock_release(&standin_lock);
     if (!g) g = gs_new_record();
     if (!g) gm_fatal("out of memory for a thread's record");
-    g->flags = GS_G_STANDIN;
+    gm_store_relaxed(&g->flags, GS_G_STANDIN);
+    gm_store_relaxed(&g->tid, gm_os_gettid());
     gm_store_relaxed(&g->state, GS_G_RUNNING);
     g->wake = 0;
     gm_os_thread_key_set(standin_key, g);
@@ -85,12 +90,13 @@ int gs_start(void) {
     gs_lock_acquire(&start_lock, GS_RANK_START);
     if (!gs_sched.started) {
         unsigned n = gs_sched.wanted ? gs_sched.wanted : gm_conf.maxprocs > 0 ? (unsigned)gm_conf.maxprocs : cpus();
-        gs_sched.start_time = (int64_t)gm_os_nanotime(); /* sysmon reads it */
+        gs_sched.start_time = gs_sched.clock = (int64_t)gm_os_nanotime(); /* sysmon reads them */
         if (!make_procs(n)) error = -ENOMEM;
         else if (!gs_sysmon_start()) error = -EAGAIN;
         if (!error) {
             gs_fork_handlers();
             gs_overflow_watch();
+            gs_dump_on_quit();
             gs_runq_alone = n == 1;
             gs_sched_lock();
             gm_store_release(&gs_sched.procs, n);
@@ -239,8 +245,10 @@ static void fork_parent(void) {
 }
 
 static void forget_others(struct gs_g *self) {
-    for (struct gs_g *g = gs_sched.all_g; g; g = g->all_next)
-        if (g != self && !(g->flags & GS_G_STANDIN) && g->state != GS_G_IDLE) g->state = GS_G_IDLE;
+    for (struct gs_g *g = gs_sched.all_g; g; g = g->all_next) {
+        if (g->flags & GS_G_STANDIN) g->tid = g == self ? gm_os_gettid() : 0;
+        else if (g != self && g->state != GS_G_IDLE) g->state = GS_G_IDLE;
+    }
     gs_sched.queue_head = gs_sched.queue_tail = NULL;
     gs_sched.queue_count = gs_sched.spinning = gs_sched.stopping = 0;
     gs_sched.idle_p = NULL;
