@@ -114,11 +114,29 @@ static void *plain(void *number) {
     return NULL;
 }
 
+/* When by chance all wait to send, or all to receive, this one does the opposite. */
+static void pump(void *arg) {
+    uint64_t r = seed | 1;
+    while (gochan_try_recv(quit, NULL) == 0) {
+        for (int i = 0; i < CHANS; i++) {
+            uint64_t v = random_of(&r, 1000), in;
+            if (gochan_try_send(chan[i], &v)) gm_add_relaxed(&sent, v);
+            else if (gochan_try_recv(chan[i], &in) == 1) gm_add_relaxed(&received, in);
+        }
+        go_sleep(10000);
+    }
+    gm_add_acq_rel(&alive, -1u);
+}
+
+/* False: for so long nobody has made a step. */
 static bool in_time(bool (*reached)(void)) {
-    int64_t start = check_now_ns();
-    while (!reached())
-        if (check_now_ns() - start > LIMIT_SECONDS * INT64_C(1000000000)) return false;
-        else usleep(100);
+    int64_t moved = check_now_ns();
+    for (uint32_t before = 0; !reached(); usleep(100)) {
+        uint32_t now = gm_load_relaxed(&steps);
+        if (now != before) moved = check_now_ns();
+        else if (check_now_ns() - moved > LIMIT_SECONDS * INT64_C(1000000000)) return false;
+        before = now;
+    }
     return true;
 }
 static bool enough_steps(void) { return gm_load_relaxed(&steps) >= most_steps; }
@@ -133,7 +151,8 @@ static bool run_seed(uint64_t s) {
     quit = gochan_make(0, 0);
     steps = 0;
     sent = received = 0;
-    alive = WORKERS + 1;
+    alive = WORKERS + 2;
+    go(pump, NULL);
     for (uintptr_t i = 0; i < WORKERS; i++) go(worker, (void *)i);
     pthread_create(&thread, NULL, plain, (void *)(uintptr_t)WORKERS);
     bool stepped = in_time(enough_steps);
