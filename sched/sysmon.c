@@ -5,6 +5,7 @@
 
 #include "libgomalloc/conf.h"
 #include "libgomalloc/os/os.h"
+#include "sched/deadlock.h"
 #include "sched/runq.h"
 #include "sched/state.h"
 
@@ -48,6 +49,8 @@ static bool look(int64_t now) {
         else if (state == GS_P_RUNNING) slice(p, now);
     }
     gs_run_timers(LONGEST); /* those of Ps whose goroutines do not come through the scheduler */
+    /* What was queued while somebody spun, who then found something else. */
+    if (gm_load_relaxed(&gs_sched.queue_count) > 0) gs_wake_p();
     if (gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)() && now - gm_load_relaxed(&gs_sched.last_poll) > SLICE) {
         gm_store_relaxed(&gs_sched.last_poll, now);
         struct gs_g *list = gm_load_relaxed(&gs_hooks.poll)(0);
@@ -62,8 +65,10 @@ static void sleep_while_idle(void) {
     bool idle = gs_sched.idle_p_count == gs_sched.procs && gs_sched.procs > 0 && !gs_sched.stopping;
     if (idle) gm_store_relaxed(&gs_sched.sysmon_asleep, 1);
     gs_sched_unlock();
-    while (idle && gm_load_relaxed(&gs_sched.sysmon_asleep)) {
-        gm_os_futex_wait(&gs_sched.sysmon_asleep, 1, gm_conf.schedtrace > 0 ? gm_conf.schedtrace * 1000000 : -1);
+    for (uint32_t poked = 2; idle && gm_load_relaxed(&gs_sched.sysmon_asleep); poked = 2) {
+        gm_cas_acquire(&gs_sched.sysmon_asleep, &poked, 1); /* pairs with the release in gs_deadlock_suspected */
+        int64_t again = gs_deadlock_look(), line = gm_conf.schedtrace > 0 ? gm_conf.schedtrace * 1000000 : -1;
+        gm_os_futex_wait(&gs_sched.sysmon_asleep, 1, again < 0 || (line > 0 && line < again) ? line : again);
         gs_trace((int64_t)gm_os_nanotime());
     }
 }
@@ -71,10 +76,12 @@ static void sleep_while_idle(void) {
 static void *sysmon(void *arg) {
     static uint32_t never; /* slept on for the time only */
     int64_t nap = SHORTEST;
+    gm_store_relaxed(&gs_sched.sysmon_tid, gm_os_gettid());
     for (;;) {
         sleep_while_idle();
         gm_os_futex_wait(&never, 0, nap);
         int64_t now = (int64_t)gm_os_nanotime();
+        gm_store_relaxed(&gs_sched.clock, now);
         gs_trace(now);
         nap = look(now) ? SHORTEST : nap * 2 < LONGEST ? nap * 2 : LONGEST;
     }
