@@ -52,14 +52,20 @@ static size_t first_place(const gomap *m, const struct gs_table *t, const void *
     return (size_t)(h >> 32) & (t->capacity - 1);
 }
 
-static bool same(const gomap *m, const void *a, const void *b) { return a == b || (m->equal && m->equal(a, b)); }
+/* Whether an entry with this value word is key's. A deleted key, where there are functions, may be gone: it is nobody's. */
+static bool is_of(const gomap *m, const struct entry *e, const void *word, const void *key) {
+    if (!m->equal) return gm_load_acquire(&e->key) == key;
+    return word != GONE && (e->key == key || m->equal(e->key, key));
+}
 
-/* The entry of key, or the unused one where it would be. */
-static struct entry *find(const gomap *m, struct gs_table *t, const void *key) {
+/* The entry of key, or the unused one where it would be. *word is its value as it was then: an unused one may be
+ * another key's a moment later. */
+static struct entry *find(const gomap *m, struct gs_table *t, const void *key, void **word) {
     size_t i = first_place(m, t, key);
     for (;; i = (i + 1) & (t->capacity - 1)) {
         struct entry *e = &t->entries[i];
-        if (!gm_load_acquire(&e->value) || same(m, gm_load_acquire(&e->key), key)) return e;
+        *word = gm_load_acquire(&e->value);
+        if (!*word || is_of(m, e, *word, key)) return e;
     }
 }
 
@@ -92,17 +98,19 @@ static void retire(gomap *m, struct gs_table *t) {
     if (!t->pins) clear(t);
 }
 
-/* A new key has room in m->table afterwards. False: no memory. */
+/* A new key has room in m->table afterwards. False: no memory. With functions a key that was deleted and stored again gets another
+ * entry: not in a table that gomap_range walks, which would meet it twice. */
 static bool make_room(gomap *m) {
     struct gs_table *old = m->table, *t;
     size_t capacity = SMALLEST;
-    if (old && 4 * (old->used + 1) <= 3 * old->capacity) return true;
+    void *word;
+    if (old && 4 * (old->used + 1) <= 3 * old->capacity && !(old->pins && m->equal)) return true;
     while (2 * (m->live + 1) > capacity) capacity *= 2;
     if (!(t = empty_table(m, capacity))) return false;
     for (size_t i = 0; old && i < old->capacity; i++) {
         struct entry *e = &old->entries[i];
         if (!e->value || e->value == GONE) continue;
-        struct entry *to = find(m, t, e->key);
+        struct entry *to = find(m, t, e->key, &word);
         gm_store_release(&to->key, e->key);
         gm_store_release(&to->value, e->value);
         t->used++;
@@ -115,16 +123,18 @@ static bool make_room(gomap *m) {
 
 /* The entry of key if it is in the map, else NULL. */
 static struct entry *present(gomap *m, const void *key) {
-    struct entry *e = m->table ? find(m, m->table, key) : NULL;
-    return e && e->value && e->value != GONE ? e : NULL;
+    void *word;
+    struct entry *e = m->table ? find(m, m->table, key, &word) : NULL;
+    return e && word && word != GONE ? e : NULL;
 }
 
 /* Its value word is what it was: GONE, or 0 of a fresh entry, which has its key then. NULL: no memory. */
 static struct entry *entry_for(gomap *m, const void *key) {
-    struct entry *e = m->table ? find(m, m->table, key) : NULL;
-    if (e && e->value) return e;
+    void *word;
+    struct entry *e = m->table ? find(m, m->table, key, &word) : NULL;
+    if (e && word) return e;
     if (!make_room(m)) return NULL;
-    e = find(m, m->table, key);
+    e = find(m, m->table, key, &word);
     gm_store_release(&e->key, key);
     return e;
 }
@@ -146,8 +156,8 @@ static void remove_entry(gomap *m, struct entry *e) {
 static bool read(gomap *m, const void *key, void **word) {
     for (uint32_t version = gm_load_acquire(&m->version), now;; version = now) {
         struct gs_table *t = gm_load_acquire(&m->table);
-        struct entry *e = t ? find(m, t, key) : NULL;
-        *word = e ? gm_load_acquire(&e->value) : NULL;
+        *word = NULL;
+        if (t) find(m, t, key, word);
         now = gm_load_acquire(&m->version);
         if (GM_LIKELY(now == version)) break;
     }
