@@ -23,10 +23,12 @@ struct gs_sched {
     uint64_t id_next;
     uint32_t stopping;         /* the world is to stand still */
     uint32_t stop_wait;        /* Ps that still run */
-    uint32_t sysmon_asleep;    /* futex: 1 = until a P runs again */
+    uint32_t sysmon_asleep;    /* futex: 1 = until a P runs again, 2 = the same, but it is to look for a deadlock */
+    int sysmon_tid;
     GM_ALIGNED(GM_CACHE_LINE) uint32_t spinning;  /* atomic: Ms that look for work */
     uint64_t made, ended;      /* atomic: goroutines made by, ended on, no P */
     int64_t last_poll;         /* atomic: nanotime */
+    int64_t clock;             /* atomic: nanotime, a millisecond late at most while goroutines run */
     struct gs_m *all_m;        /* under the lock; never shortened */
     struct gs_g *all_g;        /* atomic push; never shortened */
     int64_t start_time;

@@ -12,11 +12,16 @@
 #include "libgomalloc/conf.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
+#include "sched/deadlock.h"
+#include "sched/dump.h"
 #include "sched/gosched.h"
 #include "sched/local.h"
+#include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sanitize.h"
+#include "sched/stack.h"
 #include "sched/state.h"
+#include "sched/timer.h"
 
 static struct gs_lock start_lock;
 
@@ -30,11 +35,13 @@ static void thread_ends(void *standin) {
     struct gs_g *g = standin;
     if (g->locals) gs_locals_end(g);
     gs_current = NULL;
+    gm_store_relaxed(&g->tid, 0);
     gm_sub_relaxed(&gs_sched.standins, 1);
     gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
     g->link = free_standins;
     free_standins = g;
     gs_lock_release(&standin_lock);
+    gs_deadlock_suspected();
 }
 
 struct gs_g *gs_standin(void) {
@@ -46,7 +53,8 @@ struct gs_g *gs_standin(void) {
     gs_lock_release(&standin_lock);
     if (!g) g = gs_new_record();
     if (!g) gm_fatal("out of memory for a thread's record");
-    g->flags = GS_G_STANDIN;
+    gm_store_relaxed(&g->flags, GS_G_STANDIN);
+    gm_store_relaxed(&g->tid, gm_os_gettid());
     gm_store_relaxed(&g->state, GS_G_RUNNING);
     g->wake = 0;
     gm_os_thread_key_set(standin_key, g);
@@ -84,11 +92,13 @@ int gs_start(void) {
     gs_lock_acquire(&start_lock, GS_RANK_START);
     if (!gs_sched.started) {
         unsigned n = gs_sched.wanted ? gs_sched.wanted : gm_conf.maxprocs > 0 ? (unsigned)gm_conf.maxprocs : cpus();
-        gs_sched.start_time = (int64_t)gm_os_nanotime(); /* sysmon reads it */
+        gs_sched.start_time = gs_sched.clock = (int64_t)gm_os_nanotime(); /* sysmon reads them */
         if (!make_procs(n)) error = -ENOMEM;
         else if (!gs_sysmon_start()) error = -EAGAIN;
         if (!error) {
             gs_fork_handlers();
+            gs_overflow_watch();
+            gs_dump_on_quit();
             gs_runq_alone = n == 1;
             gs_sched_lock();
             gm_store_release(&gs_sched.procs, n);
@@ -216,10 +226,14 @@ int go_maxprocs(int n) {
 
 /* ---- fork: the child keeps the thread that called fork and, if that ran a goroutine, the goroutine with its P. The other
  * threads are gone, and with them all goroutines: those that ran are cut off in the middle, so the ones that wait for them would
- * wait for ever. Their stacks stay as they are; go() works and starts new threads. */
+ * wait for ever. Their stacks stay as they are, their sleeps and all timers are
+ * off; go() works and starts new threads. Locks of the scheduler are taken across the fork in the order of their ranks, so
+ * that what they guard is whole in the child. */
 
 static void fork_prepare(void) {
     gs_lock_acquire(&start_lock, GS_RANK_START);
+    gs_timers_fork_prepare();
+    gs_stack_fork_prepare();
     gs_sched_lock();
     gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
 }
@@ -227,12 +241,16 @@ static void fork_prepare(void) {
 static void fork_parent(void) {
     gs_lock_release(&standin_lock);
     gs_sched_unlock();
+    gs_stack_fork_parent();
+    gs_timers_fork_parent();
     gs_lock_release(&start_lock);
 }
 
 static void forget_others(struct gs_g *self) {
-    for (struct gs_g *g = gs_sched.all_g; g; g = g->all_next)
-        if (g != self && !(g->flags & GS_G_STANDIN) && g->state != GS_G_IDLE) g->state = GS_G_IDLE;
+    for (struct gs_g *g = gs_sched.all_g; g; g = g->all_next) {
+        if (g->flags & GS_G_STANDIN) g->tid = g == self ? gm_os_gettid() : 0;
+        else if (g != self && g->state != GS_G_IDLE) g->state = GS_G_IDLE;
+    }
     gs_sched.queue_head = gs_sched.queue_tail = NULL;
     gs_sched.queue_count = gs_sched.spinning = gs_sched.stopping = 0;
     gs_sched.idle_p = NULL;
@@ -262,7 +280,11 @@ static void fork_child(void) {
         m->all_next = NULL;
         gs_sched.all_m = m;
     }
-    fork_parent();
+    gs_lock_reset(&standin_lock);
+    gs_lock_reset(&gs_sched.lock);
+    gs_stack_fork_child();
+    gs_timers_fork_child();
+    gs_lock_reset(&start_lock);
     if (gm_load_relaxed(&gs_hooks.fork_child)) gm_load_relaxed(&gs_hooks.fork_child)();
     gs_sysmon_start();
 }

@@ -313,30 +313,10 @@ TEST_LIMIT(maxprocs_changes_while_they_run, 60) {
 
 /* ---- stacks */
 
-static void deep(void *bytes) {
-    size_t n = (size_t)(uintptr_t)bytes;
-    volatile char *p = __builtin_alloca(n);
-    for (size_t i = 0; i < n; i += 1024) p[i] = 1;
-    add_one(NULL);
-}
-TEST(stacks_have_the_size_asked_for) {
-    go(deep, (void *)(uintptr_t)(200 << 10));
-    expect_eq(go_stack(8 << 20, deep, (void *)(uintptr_t)((8 << 20) - (16 << 10))), 0);
-    expect_eq(go_stack(1000, add_one, NULL), 0);
-    wait_for(&count, 3);
-    expect_eq(go_stack(SIZE_MAX / 2, add_one, NULL), -ENOMEM);
-    expect_eq(go_stack((size_t)1 << 40, add_one, NULL), -ENOMEM);
-}
-
-TEST(an_overflow_hits_the_guard) {
-    if (SANITIZED) skip("the sanitizer has its own handler");
-    expect_dies(SIGSEGV, NULL, go(deep, (void *)(uintptr_t)(258 << 10)); usleep(3000000));
-}
-
 static void stays(void *arg) { hog(NULL); }
 static void tally(void *low, void *sp, void *high, void *arg) {
     expect(low <= sp && sp < high);
-    expect_eq((char *)high - (char *)low, GS_STACK_DEFAULT - GS_STACK_GUARD);
+    expect_eq((char *)high - (char *)low, GS_STACK_DEFAULT);
     ++*(int *)arg;
 }
 TEST(all_stacks_are_found) {
