@@ -76,7 +76,10 @@ void gm_arena_drop(struct gm_arena *a);
 struct gm_arena *gm_arena_new(size_t bytes);
 /* Gives back reserved but uncommitted address space beyond `keep` bytes (heap lock). */
 void gm_arena_shrink(struct gm_arena *a, size_t keep);
-/* Bytes of tables (states, page entries, bitmaps) in use, estimated from what is committed. */
+/* The arena's tables, which end where its heap starts. */
+GM_INLINE uintptr_t gm_arena_tables(const struct gm_arena *a) { return (uintptr_t)a->index.bits; }
+/* Bytes of tables (states, page entries, bitmaps) in use, estimated: the states of pages that
+ * are not backed are not either. */
 size_t gm_arena_table_bytes(const struct gm_arena *a);
 
 /* Walks all arenas: gm_arena_next(NULL) is the primary. */

@@ -43,6 +43,7 @@ struct gm_endpoint gm_endpoint = {
     .transfer = &gm_transfer_roots,
     .span_records = gm_span_roots,
     .conf = &gm_conf,
+    .meta_mappings = &gm_meta_mappings,
 };
 
 /* The distance is the same wherever the library lies, so the note needs no relocation. */
@@ -95,7 +96,7 @@ void gm_endpoint_start(char *const *envp) {
     }
     gm_endpoint.heap = gm_heap_roots;
     gm_endpoint.scavenge_ns = gm_scavenge_root;
-    gm_endpoint.meta_mapped = gm_meta_root;
+    gm_endpoint.meta_used = gm_meta_root;
     gm_endpoint.exact_live = gm_exact_root;
     gm_endpoint.layout = gm_endpoint_layout();
     const char *path = exit_file(envp); /* kept: a program may write over its environment */
