@@ -262,6 +262,6 @@ void gm_arena_shrink(struct gm_arena *a, size_t keep) {
 }
 
 size_t gm_arena_table_bytes(const struct gm_arena *a) {
-    size_t c = a->committed;
-    return (c >> GM_STATE_SHIFT) + (c >> GM_PAGE_SHIFT) * 8 + (c >> GM_CHUNK_SHIFT) * sizeof(struct gm_pagebits);
+    size_t c = a->committed, zero = gm_load_relaxed(&a->index.zero_pages) << GM_PAGE_SHIFT;
+    return ((c > zero ? c - zero : 0) >> GM_STATE_SHIFT) + (c >> GM_PAGE_SHIFT) * 8 + (c >> GM_CHUNK_SHIFT) * sizeof(struct gm_pagebits);
 }

@@ -94,7 +94,10 @@ void gm_arena_shrink(struct gm_arena *a, size_t keep);
 bool gm_arena_make_marks(bool shared);
 /* The same again, empty; for a child that has its parent's (heap lock). */
 bool gm_arena_renew_marks(void);
-/* Bytes of tables (states, page entries, bitmaps) in use, estimated from what is committed. */
+/* The arena's tables, which end where its heap starts. */
+GM_INLINE uintptr_t gm_arena_tables(const struct gm_arena *a) { return (uintptr_t)a->index.all_bits; }
+/* Bytes of tables (states, page entries, bitmaps) in use, estimated: the states of pages that
+ * are not backed are not either. */
 size_t gm_arena_table_bytes(const struct gm_arena *a);
 
 /* Walks all arenas: gm_arena_next(NULL) is the primary. */

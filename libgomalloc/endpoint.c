@@ -62,6 +62,7 @@ struct gm_endpoint gm_endpoint = {
     .conf = &gm_conf,
     .profile = &gm_profile,
     .syscall_at = gm_endpoint_syscall,
+    .meta_mappings = &gm_meta_mappings,
 };
 
 /* The distance is the same wherever the library lies, so the note needs no relocation. */
@@ -132,7 +133,7 @@ void gm_endpoint_start(char *const *envp) {
     }
     gm_endpoint.heap = gm_heap_roots;
     gm_endpoint.scavenge_ns = gm_scavenge_root;
-    gm_endpoint.meta_mapped = gm_meta_root;
+    gm_endpoint.meta_used = gm_meta_root;
     gm_endpoint.exact_live = gm_exact_root;
     gm_endpoint.layout = gm_endpoint_layout();
     exit_pid = gm_os_getpid();

@@ -40,12 +40,13 @@ struct gm_endpoint {
     const struct gm_transfer_roots *transfer;
     struct gm_heap_roots heap;
     const uint64_t *scavenge_ns;
-    const size_t *meta_mapped;
+    const size_t *meta_used;
     const struct gm_fix *const *span_records; /* GM_SPAN_FIXES of them */
     const struct gm_conf *conf;
     const uint64_t *exact_live;
     struct gm_profile *profile;            /* the command writes its `request` */
     const char *syscall_at;                /* a system call instruction */
+    struct gm_meta_mapping *const *meta_mappings;
     const struct gm_pauses *pauses;        /* NULL: no collector */
     struct gm_endpoint_counter counter[GM_ENDPOINT_COUNTERS]; /* as far as `at` is not NULL */
 };

@@ -165,7 +165,7 @@ static size_t backed_bytes(void) {
     size_t tables = 0;
     for (const struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next((struct gm_arena *)a))
         tables += gm_arena_table_bytes(a);
-    return (used_pages << GM_PAGE_SHIFT) + dirty_bytes() + tables + gm_meta_mapped();
+    return (used_pages << GM_PAGE_SHIFT) + dirty_bytes() + tables + gm_meta_used();
 }
 
 /* Pages have gone to spans, or come from them. Dirty pages beyond a tenth of the need are the scavenger's. Returns

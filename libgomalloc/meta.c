@@ -2,6 +2,7 @@
  * from new mappings when that is exhausted or there is none; only touched pages cost. */
 #include "libgomalloc/meta.h"
 
+#include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
@@ -12,7 +13,9 @@ enum { CHUNK = 256 * 1024, SMALL_CHUNK = 64 * 1024 };
 static struct gm_lock meta_lock = GM_LOCK_INIT(GM_RANK_META);
 static uintptr_t chunk_next, chunk_end; /* guarded by meta_lock */
 static size_t mapped_bytes;
-const size_t *const gm_meta_root = &mapped_bytes;
+struct gm_meta_mapping *gm_meta_mappings;
+static size_t used_bytes;
+const size_t *const gm_meta_root = &used_bytes;
 
 void gm_meta_lock(void) { gm_lock(&meta_lock); }
 void gm_meta_unlock(void) { gm_unlock(&meta_lock); }
@@ -57,6 +60,8 @@ void gm_meta_shrink_region(size_t size) {
 static bool new_chunk(size_t size) {
     size_t want = gm_align_up(gm_max(size, CHUNK), SMALL_CHUNK);
     if (extend_region(want) || extend_region(gm_align_up(size, SMALL_CHUNK))) return true;
+    size += sizeof(struct gm_meta_mapping);
+    want = gm_align_up(gm_max(size, CHUNK), SMALL_CHUNK);
     void *p = gm_os_map(want);
     if (!p) { /* little address space is left: take no more than needed */
         want = gm_align_up(size, SMALL_CHUNK);
@@ -65,8 +70,12 @@ static bool new_chunk(size_t size) {
     if (!p) return false;
     gm_os_name(p, want, "gomalloc records");
     gm_store_relaxed(&mapped_bytes, mapped_bytes + want);
-    chunk_next = (uintptr_t)p;
-    chunk_end = chunk_next + want;
+    struct gm_meta_mapping *m = p;
+    m->size = want;
+    m->next = gm_meta_mappings;
+    gm_store_release(&gm_meta_mappings, m); /* pairs with the acquire of those who walk */
+    chunk_next = (uintptr_t)(m + 1);
+    chunk_end = (uintptr_t)p + want;
     return true;
 }
 
@@ -76,6 +85,7 @@ static void *alloc_locked(size_t size, size_t align) {
         if (!new_chunk(size + align)) return NULL;
         p = gm_align_up(chunk_next, align);
     }
+    gm_count_add(&used_bytes, p + size - chunk_next);
     chunk_next = p + size;
     return (void *)p;
 }
@@ -87,6 +97,7 @@ void *gm_meta_alloc(size_t size, size_t align) {
     return p;
 }
 
+size_t gm_meta_used(void) { return gm_load_relaxed(&used_bytes); }
 size_t gm_meta_mapped(void) { return gm_load_relaxed(&mapped_bytes); }
 
 void *gm_fix_get(struct gm_fix *f) {

@@ -17,9 +17,13 @@ void gm_meta_set_region(void *p, size_t size);
 bool gm_meta_commit(size_t bytes);
 /* Gives the region's address space beyond `size` back, as far as it is not in use. */
 void gm_meta_shrink_region(size_t size);
-/* Bytes mapped for all records so far. */
+/* Bytes mapped for records so far; of these, bytes of all records ever made, which is what has been touched. */
 size_t gm_meta_mapped(void);
+size_t gm_meta_used(void);
 extern GM_HIDDEN const size_t *const gm_meta_root; /* where that figure lies (endpoint.h) */
+/* Mappings for records outside of the region, newest first; each starts with this. Atomic; none ever goes. */
+struct gm_meta_mapping { struct gm_meta_mapping *next; size_t size; };
+extern GM_HIDDEN struct gm_meta_mapping *gm_meta_mappings;
 
 struct gm_fix {
     size_t size, align;

@@ -35,7 +35,7 @@ static void gather(struct gm_stats_parts *p) {
     gm_heap_read_stats(&p->heap);
     p->span_records = gm_span_record_bytes();
     p->cache_records = gm_cache_record_bytes();
-    p->meta_mapped = gm_meta_mapped();
+    p->meta_used = gm_meta_used();
     p->scavenge_ns = gm_scavenge_worked();
     p->memory_limit = gm_heap_memory_limit();
     p->exact = gm_conf.stats == GM_STATS_EXACT;
@@ -60,6 +60,17 @@ static void read_stats(struct gomalloc_stats *s) {
     s->sys += s->gc_sys;
 }
 
+static void list_ranges(struct gm_stats_ranges *r) {
+    r->n = 0;
+    if (gm_nested()) return;
+    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {
+        gm_stats_add_range(r, gm_arena_tables(a), a->base, "tables and records");
+        gm_stats_add_range(r, a->base, a->base + gm_load_acquire(&a->committed), "heap");
+    }
+    for (struct gm_meta_mapping *m = gm_load_acquire(&gm_meta_mappings); m; m = m->next)
+        gm_stats_add_range(r, (uintptr_t)m, (uintptr_t)m + m->size, "records");
+}
+
 GM_EXPORT void gomalloc_read_stats(struct gomalloc_stats *out, size_t size) {
     struct gomalloc_stats s;
     read_stats(&s);
@@ -69,8 +80,10 @@ GM_EXPORT void gomalloc_read_stats(struct gomalloc_stats *out, size_t size) {
 
 GM_EXPORT int gomalloc_write_stats(int fd, const char *format) {
     struct gomalloc_stats s;
+    struct gm_stats_ranges ranges;
     read_stats(&s);
-    return gm_stats_write(&s, fd, format);
+    list_ranges(&ranges);
+    return gm_stats_write(&s, &ranges, fd, format);
 }
 
 GM_EXPORT size_t gomalloc_scavenge(void) { return gm_trim(); }

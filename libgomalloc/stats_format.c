@@ -3,7 +3,7 @@
  * text is for people: one line a field with its help, then one row for each size class that was used.
  *
  * json is one object whose names are those of gomalloc.h, letter for letter; a program that reads it can
- * look its meaning up there. All numbers are integers.
+ * look its meaning up there. All numbers are integers; "mappings" lists address ranges, as strings.
  *
  * openmetrics follows the OpenMetrics text format 1.0: families in one piece, base units, HELP, TYPE and
  * UNIT before the samples, "# EOF" at the end. All classes are written, used or not: a rate over a
@@ -13,7 +13,7 @@
  * chunks in <sizes>; a row of ours there would be taken for free memory, so the classes stand there as
  * elements of another name, and the free bytes that memory stands behind are summed in
  * <total type="rest">. Large objects are spans of the heap and part of <system>, so there is nothing
- * under "mmap". */
+ * under "mmap". The last element has all figures under their names in gomalloc.h. */
 #include "libgomalloc/stats_format.h"
 
 #include <errno.h>
@@ -118,11 +118,27 @@ static void write_text(struct gm_out *o, const struct gomalloc_stats *s) {
 
 /* ---- json */
 
-static void write_json(struct gm_out *o, const struct gomalloc_stats *s) {
+void gm_stats_add_range(struct gm_stats_ranges *r, uintptr_t start, uintptr_t end, const char *what) {
+    if (start >= end || r->n == GM_STATS_RANGES) return;
+    r->at[r->n].start = start;
+    r->at[r->n].end = end;
+    r->at[r->n++].what = what;
+}
+
+static void json_ranges(struct gm_out *o, const struct gm_stats_ranges *r) {
+    gm_out_str(o, "  \"mappings\": [");
+    for (unsigned i = 0; r && i < r->n; i++)
+        gm_out_printf(o, "%s\n    {\"start\": \"0x%lx\", \"end\": \"0x%lx\", \"what\": \"%s\"}", i > 0 ? "," : "", r->at[i].start,
+                      r->at[i].end, r->at[i].what);
+    gm_out_str(o, r && r->n > 0 ? "\n  ],\n" : "],\n");
+}
+
+static void write_json(struct gm_out *o, const struct gomalloc_stats *s, const struct gm_stats_ranges *ranges) {
     gm_out_str(o, "{\n");
     for (const struct field *f = fields; f < fields + FIELDS; f++) {
         gm_out_printf(o, "  \"%s\": %lu,\n", f->name, value(s, f));
     }
+    json_ranges(o, ranges);
     gm_out_str(o, "  \"by_size\": [");
     for (size_t i = 0; i < classes(s); i++) {
         const struct gomalloc_size_stats *c = &s->by_size[i];
@@ -183,11 +199,11 @@ static void write_openmetrics(struct gm_out *o, const struct gomalloc_stats *s) 
     gm_out_str(o, "# EOF\n");
 }
 
-int gm_stats_write(const struct gomalloc_stats *s, int fd, const char *format) {
+int gm_stats_write(const struct gomalloc_stats *s, const struct gm_stats_ranges *ranges, int fd, const char *format) {
     struct gm_out o;
     gm_out_init(&o, fd);
     if (strcmp(format, "text") == 0) write_text(&o, s);
-    else if (strcmp(format, "json") == 0) write_json(&o, s);
+    else if (strcmp(format, "json") == 0) write_json(&o, s, ranges);
     else if (strcmp(format, "openmetrics") == 0) write_openmetrics(&o, s);
     else return -EINVAL;
     return gm_out_flush(&o);
@@ -217,9 +233,14 @@ int gm_stats_malloc_info(const struct gomalloc_stats *s, struct gm_out *o) {
                       c->size, c->mallocs, c->frees, c->requested, c->inuse);
     }
     gm_out_str(o, "</sizes>\n");
+    if (s->large_mallocs > 0)
+        gm_out_printf(o, "<large mallocs=\"%lu\" frees=\"%lu\" requested=\"%lu\"/>\n", s->large_mallocs, s->large_frees, s->large_requested);
     info_totals(o, s, false);
     gm_out_str(o, "</heap>\n");
     info_totals(o, s, true);
+    gm_out_str(o, "<gomalloc");
+    for (const struct field *f = fields; f < fields + FIELDS; f++) gm_out_printf(o, " %s=\"%lu\"", f->name, value(s, f));
+    gm_out_str(o, "/>\n");
     gm_out_str(o, "</malloc>\n");
     return gm_out_flush(o);
 }

@@ -58,9 +58,18 @@ enum gm_stats_unit { GM_UNIT_NONE, GM_UNIT_BYTES, GM_UNIT_NS };
     X(requested, COUNTER, BYTES, "class_requested", "asked for in a size class since the start") \
     X(inuse, GAUGE, BYTES, "class_inuse", "of the spans of a size class, free slots included")
 
-/* Writes *s to fd as "text", "json" or "openmetrics". 0, -EINVAL for another format, or the write's
- * -errno. */
-int gm_stats_write(const struct gomalloc_stats *s, int fd, const char *format);
+/* Where the library's memory lies, for the json form: what stands in the operating system's tables about these
+ * addresses is what the figures speak of. */
+#define GM_STATS_RANGES 64
+struct gm_stats_ranges {
+    unsigned n; /* further ones are left out */
+    struct { uintptr_t start, end; const char *what; } at[GM_STATS_RANGES];
+};
+void gm_stats_add_range(struct gm_stats_ranges *r, uintptr_t start, uintptr_t end, const char *what);
+
+/* Writes *s to fd as "text", "json" or "openmetrics", with the ranges if there are some. 0, -EINVAL for another format,
+ * or the write's -errno. */
+int gm_stats_write(const struct gomalloc_stats *s, const struct gm_stats_ranges *ranges, int fd, const char *format);
 
 /* Writes *s to o as malloc_info does, and flushes. 0 or the write's -errno. */
 int gm_stats_malloc_info(const struct gomalloc_stats *s, struct gm_out *o);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "libgomalloc/arena.h"
 #include "libgomalloc/base/bits.h"
 
 GM_STATIC_ASSERT(GM_CLASSES <= GOMALLOC_MAX_SIZE_CLASSES, "by_size has room for every class");
@@ -60,6 +61,8 @@ void gm_stats_sum(const struct gm_stats_parts *p, struct gomalloc_stats *s) {
     s->mspan_sys = p->span_records;
     s->mcache_sys = p->cache_records;
     uint64_t records = s->mspan_sys + s->mcache_sys;
-    s->other_sys = p->heap.tables + (p->meta_mapped > records ? p->meta_mapped - records : 0);
+    /* No state is ever written over a large object. */
+    uint64_t unwritten = gm_min(p->heap.large_live >> GM_STATE_SHIFT, p->heap.tables);
+    s->other_sys = p->heap.tables - unwritten + (p->meta_used > records ? p->meta_used - records : 0);
     s->sys = s->heap_sys + s->mspan_sys + s->mcache_sys + s->other_sys + s->gc_sys + s->stacks_sys;
 }

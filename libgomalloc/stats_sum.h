@@ -14,7 +14,7 @@ struct gm_stats_parts {
     uint64_t transfer[GM_CLASSES];   /* slots in batches */
     uint64_t span_bytes[GM_CLASSES];
     struct gm_heap_stats heap;
-    uint64_t span_records, cache_records, meta_mapped; /* bytes */
+    uint64_t span_records, cache_records, meta_used; /* bytes */
     uint64_t scavenge_ns;
     size_t memory_limit;             /* SIZE_MAX: none */
     uint64_t exact_live;             /* bytes asked for in live small objects, if `exact` */

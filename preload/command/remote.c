@@ -13,6 +13,7 @@
 
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/span.h"
+#include "libgomalloc/stats_format.h"
 #include "libgomalloc/stats_sum.h"
 #include "preload/command/command.h"
 
@@ -226,6 +227,20 @@ static bool next_arena(const struct remote *r, struct gm_arena *a, bool *first) 
     return a->next && READ(r, a->next, *a);
 }
 
+void remote_ranges(const struct remote *r, struct gm_stats_ranges *out) {
+    struct gm_arena a;
+    struct gm_meta_mapping *m, mapping;
+    bool first = true;
+    out->n = 0;
+    for (unsigned n = 0; n < MAX_ARENAS && next_arena(r, &a, &first); n++) {
+        gm_stats_add_range(out, gm_arena_tables(&a), a.base, "tables and records");
+        gm_stats_add_range(out, a.base, a.base + a.committed, "heap");
+    }
+    if (!READ(r, r->endpoint.meta_mappings, m)) return;
+    for (unsigned n = 0; n < GM_STATS_RANGES && m && READ(r, m, mapping); n++, m = mapping.next)
+        gm_stats_add_range(out, (uintptr_t)m, (uintptr_t)m + mapping.size, "records");
+}
+
 static bool read_heap(const struct remote *r, struct gm_stats_parts *p) {
     struct gm_arena a;
     bool first = true;
@@ -255,7 +270,7 @@ static bool read_parts(const struct remote *r, struct gm_stats_parts *p) {
         p->span_records += f.in_use * f.size;
     }
     p->exact = conf.stats == GM_STATS_EXACT;
-    return READ(r, r->endpoint.meta_mapped, p->meta_mapped) && (!p->exact || READ(r, r->endpoint.exact_live, p->exact_live));
+    return READ(r, r->endpoint.meta_used, p->meta_used) && (!p->exact || READ(r, r->endpoint.exact_live, p->exact_live));
 }
 
 enum remote_result remote_stats(const struct remote *r, struct gomalloc_stats *out) {

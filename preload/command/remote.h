@@ -27,6 +27,9 @@ enum remote_result remote_open(struct remote *r, pid_t pid);
 /* False: the process is gone, or runs another program by now. */
 bool remote_is_current(const struct remote *r);
 enum remote_result remote_stats(const struct remote *r, struct gomalloc_stats *out);
+struct gm_stats_ranges;
+/* Where the process's library has its memory, as far as it can be read. */
+void remote_ranges(const struct remote *r, struct gm_stats_ranges *out);
 /* Copies n bytes from the process; false: not all of them are there. */
 bool remote_read(const struct remote *r, const void *at, void *to, size_t n);
 /* Ends the command with a line if that fails. */

@@ -152,7 +152,7 @@ static void write_last(const struct run *r) {
         say("%s: no statistics: the program ended before it could be looked at, or the library was not in it", r->o.stats);
         return;
     }
-    int fd = open(r->o.stats, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), error = fd < 0 ? -errno : gm_stats_write(&r->series->last, fd, "json");
+    int fd = open(r->o.stats, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), error = fd < 0 ? -errno : gm_stats_write(&r->series->last, NULL, fd, "json");
     if (fd >= 0) close(fd);
     if (error) fail(1, "%s: %s", r->o.stats, strerror(-error));
     say("%s: the program did not end by exit(); these are the statistics of the last sample", r->o.stats);

@@ -68,7 +68,9 @@ int command_stat(int argc, char **argv) {
     struct gomalloc_stats s;
     remote_open_or_fail(&r, parse_pid(argv[i]));
     stats_or_fail(&r, &s);
-    int error = gm_stats_write(&s, 1, format);
+    struct gm_stats_ranges ranges;
+    remote_ranges(&r, &ranges);
+    int error = gm_stats_write(&s, &ranges, 1, format);
     if (error) fail(1, "write: %s", strerror(-error));
     if (!map) return 0;
     struct heap_map m;

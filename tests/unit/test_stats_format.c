@@ -45,7 +45,7 @@ static const char *read_back(int fd) {
 
 static const char *write_as(const struct gomalloc_stats *s, const char *format) {
     int fd = memfd_create("stats", 0);
-    expect_eq(gm_stats_write(s, fd, format), 0);
+    expect_eq(gm_stats_write(s, NULL, fd, format), 0);
     return read_back(fd);
 }
 
@@ -75,14 +75,14 @@ TEST(unknown_formats) {
     struct gomalloc_stats s = sample();
     int fd = memfd_create("stats", 0);
     static const char *const names[] = {"", "xml", "JSON", "jsonx", "tex"};
-    for (size_t i = 0; i < 5; i++) expect_eq(gm_stats_write(&s, fd, names[i]), -EINVAL);
+    for (size_t i = 0; i < 5; i++) expect_eq(gm_stats_write(&s, NULL, fd, names[i]), -EINVAL);
     expect_str(read_back(fd), "");
 }
 
 TEST(failing_writes_are_reported) {
     struct gomalloc_stats s = sample();
     static const char *const names[] = {"text", "json", "openmetrics"};
-    for (size_t i = 0; i < 3; i++) expect_eq(gm_stats_write(&s, 1234567, names[i]), -EBADF);
+    for (size_t i = 0; i < 3; i++) expect_eq(gm_stats_write(&s, NULL, 1234567, names[i]), -EBADF);
     struct gm_out o;
     gm_out_init(&o, 1234567);
     expect_eq(gm_stats_malloc_info(&s, &o), -EBADF);
@@ -91,7 +91,7 @@ TEST(failing_writes_are_reported) {
 TEST(errno_survives) {
     struct gomalloc_stats s = sample();
     errno = 4711;
-    gm_stats_write(&s, 1234567, "json");
+    gm_stats_write(&s, NULL, 1234567, "json");
     expect_eq(errno, 4711);
 }
 
@@ -165,6 +165,22 @@ TEST(frees_ahead_of_mallocs) {
 }
 
 /* ---- json */
+
+TEST(json_lists_the_mappings) {
+    struct gomalloc_stats s = sample();
+    struct gm_stats_ranges r = { 0 };
+    gm_stats_add_range(&r, 0x7f0000000000, 0x7f0000200000, "heap");
+    gm_stats_add_range(&r, 0x1000, 0x1000, "nothing");
+    gm_stats_add_range(&r, 0x10000, 0x20000, "records");
+    int fd = memfd_create("json", 0);
+    expect_eq(gm_stats_write(&s, &r, fd, "json"), 0);
+    expect(strstr(read_back(fd), "  \"mappings\": [\n    {\"start\": \"0x7f0000000000\", \"end\": \"0x7f0000200000\", \"what\": \"heap\"},\n"
+                                 "    {\"start\": \"0x10000\", \"end\": \"0x20000\", \"what\": \"records\"}\n  ],\n") != NULL);
+    for (int i = 0; i < 100; i++) gm_stats_add_range(&r, 1, 2, "more");
+    expect_eq(r.n, GM_STATS_RANGES);
+    write_as(&s, "json");
+    has_line("  \"mappings\": [],");
+}
 
 TEST(json_has_every_field) {
     struct gomalloc_stats s = sample();
@@ -321,7 +337,14 @@ TEST(malloc_info_is_glibc_shaped) {
     int fd = memfd_create("info", 0);
     gm_out_init(&o, fd);
     expect_eq(gm_stats_malloc_info(&s, &o), 0);
-    expect_str(read_back(fd), "<malloc version=\"1\">\n"
+    char *text = strdup(read_back(fd)), *own = strstr(text, "<gomalloc ");
+    if (!expect(own != NULL)) return;
+#define X(field, kind, unit, metric, help) expect(strstr(own, check_format(" %s=\"%lu\"", #field, s.field)) != NULL);
+    GM_STATS_FIELDS(X)
+#undef X
+    expect_str(strchr(own, '>'), ">\n</malloc>\n");
+    *own = 0;
+    expect_str(text, "<malloc version=\"1\">\n"
                               "<heap nr=\"0\">\n"
                               "<sizes>\n"
                               "  <class size=\"8\" mallocs=\"100\" frees=\"40\" requested=\"700\" inuse=\"8192\"/>\n"
@@ -339,8 +362,7 @@ TEST(malloc_info_is_glibc_shaped) {
                               "<system type=\"current\" size=\"786432\"/>\n"
                               "<system type=\"max\" size=\"1048576\"/>\n"
                               "<aspace type=\"total\" size=\"1048576\"/>\n"
-                              "<aspace type=\"mprotect\" size=\"1048576\"/>\n"
-                              "</malloc>\n");
+                              "<aspace type=\"mprotect\" size=\"1048576\"/>\n");
 }
 
 TEST_MAIN()
