@@ -35,7 +35,7 @@
  * A SNAPSHOT IS A STOP THAT LASTS. What is unreachable in it stays so: the program cannot get at what it
  * has no pointer to. All threads stand still while fork copies the page tables (a fork beside running
  * threads is no consistent cut), registers are taken before. Shared mappings do not freeze: they are
- * scanned before the child is made.
+ * scanned before the child is made. A program that keeps memory out of its forks is collected at a stop.
  *
  * FORK of the host: the child of a fork gives up a cycle in progress. White objects that were not swept stay
  * white, dead and alive alike, so its first own cycle marks without a flip before it. */
@@ -47,6 +47,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "gc/crew.h"
 #include "gc/fork.h"
 #include "gc/mark.h"
 #include "gc/pacer.h"
@@ -63,7 +64,7 @@
 #include "libgomalloc/os/os.h"
 
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, WORTH_A_CREW = 4 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -112,16 +113,24 @@ static GM_NOINLINE bool with_registers_spilled(bool (*f)(void)) {
     return done;
 }
 
-static void run_here(void (*fn)(void *arg, unsigned worker), void *arg, unsigned workers) { fn(arg, 0); }
+/* A quarter of the CPUs beside the program, all of them while it stands still, one for what is soon done. */
+static unsigned workers_for(bool beside) {
+    unsigned cpus = gm_os_cpus();
+    if (pacer.live + pacer.roots < WORTH_A_CREW) return 1;
+    return beside ? gm_max(cpus / 4, 1u) : cpus;
+}
 
-static bool mark_all(void) {
+static bool mark_all(bool beside) {
     if (!gc_roots_scan_private()) return false;
-    gc_mark_drain(1, run_here);
+    gc_mark_drain(gc_crew_hire(workers_for(beside)), gc_crew_run);
     return true;
 }
 
 static bool work_of_child(struct gc_fork_result *result) {
-    if (!mark_all()) return false;
+    if (!mark_all(true)) {
+        result->incomplete = gc_roots_incomplete();
+        return false;
+    }
     struct gc_mark_totals t;
     gc_mark_totals(&t);
     result->objects = t.objects;
@@ -141,14 +150,17 @@ static void scan_held(void) {
     gc_roots_scan_shared();
 }
 
+/* Not if a copy of the process would lack some of its memory (MADV_DONTFORK). */
+static bool can_fork(void) { return use_fork && !gm_load_relaxed(&gm_hooks.unforked); }
+
 static bool stop_work(void) {
     scan_held();
     marked_here = false;
-    if (use_fork && gc_fork_start(work_of_child)) {
+    if (can_fork() && gc_fork_start(work_of_child)) {
         gc_mark_forget_grey(); /* it is the child's now */
         return true;
     }
-    marked_here = mark_all();
+    marked_here = mark_all(false);
     return marked_here;
 }
 
@@ -174,8 +186,8 @@ static bool at_a_stop(bool (*f)(void), uint64_t *pause) {
 
 /* ---- the edges (cycle lock) */
 
-static void sweep_starts(int64_t live) {
-    gc_pacer_cycle_done(&pacer, live, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
+static void sweep_starts(int64_t live, int64_t roots) {
+    gc_pacer_cycle_done(&pacer, live, roots, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
     record.live = live;
     record.goal = pacer.goal;
     record.heap_end = gm_load_relaxed(&gm_hooks.heap_out);
@@ -188,7 +200,7 @@ static void sweep_starts(int64_t live) {
 static void marked_at_stop(void) {
     struct gc_mark_totals t;
     gc_mark_totals(&t);
-    sweep_starts((int64_t)t.bytes);
+    sweep_starts((int64_t)t.bytes, (int64_t)gc_roots_bytes());
 }
 
 static void swept(void) {
@@ -207,7 +219,7 @@ static void given_up(void) {
 static bool begin(bool forced) {
     gc_sweep_finish();
     out_at_start = gm_load_relaxed(&gm_hooks.heap_out);
-    record = (struct gc_trace){ .start = gm_os_nanotime(), .heap_start = out_at_start, .forced = forced, .barrier = use_fork ? "fork" : "stop" };
+    record = (struct gc_trace){ .start = gm_os_nanotime(), .heap_start = out_at_start, .forced = forced, .barrier = can_fork() ? "fork" : "stop" };
     if (!gc_mark_begin(use_fork) || !at_a_stop(stop_and_flip, &record.first_pause)) {
         given_up();
         return false;
@@ -225,7 +237,7 @@ static bool begin(bool forced) {
 /* The snapshot child was of no use. What is white was alive at the flip; what is unreachable now may go. */
 static bool mark_again(void) {
     scan_held();
-    return marked_here = mark_all();
+    return marked_here = mark_all(false);
 }
 
 static void child_done(unsigned outcome) {
@@ -233,11 +245,12 @@ static void child_done(unsigned outcome) {
     record.mark_ns = gm_os_nanotime() - record.start - record.first_pause;
     record.mark_cpu_ns = r->cpu_ns;
     if (outcome == 1) {
-        sweep_starts((int64_t)r->bytes);
+        sweep_starts((int64_t)r->bytes, (int64_t)r->root_bytes);
         return;
     }
+    if (r->incomplete) gm_store_relaxed(&gm_hooks.unforked, 1);
     record.barrier = "stop";
-    if (gc_mark_begin(false) && at_a_stop(mark_again, &record.last_pause)) {
+    if (gc_mark_begin(use_fork) && at_a_stop(mark_again, &record.last_pause)) {
         marked_at_stop();
     } else {
         white_left = true;
@@ -316,6 +329,20 @@ bool gc_collect(void) {
     return ok;
 }
 
+/* Not for a request larger than all there is; and where it was of no use several times running, not before some
+ * times the length of a cycle has passed. */
+static void out_of_memory(size_t n) {
+    static uint64_t useless, not_before; /* guessed at without a lock */
+    int64_t before = gm_load_relaxed(&gm_hooks.heap_out);
+    uint64_t start = gm_os_nanotime();
+    if (before < 0 || n > (size_t)before || start < gm_load_relaxed(&not_before)) return;
+    gc_collect();
+    uint64_t end = gm_os_nanotime();
+    bool of_use = gm_load_relaxed(&gm_hooks.heap_out) < before - before / 16;
+    gm_store_relaxed(&useless, of_use ? 0 : gm_min(gm_load_relaxed(&useless) + 1, UINT64_C(16)));
+    gm_store_relaxed(&not_before, end + (end - start) * (gm_load_relaxed(&useless) / 4));
+}
+
 bool gc_enable(bool enable) {
     gm_lock(&cycle_lock);
     bool before = automatic;
@@ -362,7 +389,7 @@ void gc_fork_child(void) {
     if (!on) return;
     gc_world_fork_child();
     gc_fork_forget();
-    if (phase == SWEEPING) gc_sweep_fork_child();
+    gc_sweep_fork_child(); /* in every phase: a thread may be at its last pages when the cycle is already over */
     white_left |= phase != IDLE;
     if (!gm_gc_fork_child()) automatic = false; /* no memory for a bitmap: there can be no cycle */
     swept();
@@ -382,10 +409,10 @@ void gc_init(void) {
     gm_hooks.heap_out = gm_gc_heap_out();
     gm_hooks.poll = poll;
     gm_hooks.before_growth = before_growth;
+    gm_hooks.out_of_memory = out_of_memory;
     gm_hooks.fork_prepare = gc_fork_prepare;
     gm_hooks.fork_parent = gc_fork_parent;
     gm_hooks.fork_child = gc_fork_child;
-    gc_roots_exclude((uintptr_t)gm_space.primary.base, (uintptr_t)gm_space.primary.base + gm_space.primary.size);
     if (gm_conf.free == GM_FREE_IGNORE) gm_hooks_ignore_free();
     gm_store_relaxed(&gm_hooks.on, true);
     arm_trigger();
