@@ -63,7 +63,7 @@
 #include "libgomalloc/os/os.h"
 
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, MEMORY_WORTH_A_CYCLE = 1 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -174,8 +174,8 @@ static bool at_a_stop(bool (*f)(void), uint64_t *pause) {
 
 /* ---- the edges (cycle lock) */
 
-static void sweep_starts(int64_t live) {
-    gc_pacer_cycle_done(&pacer, live, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
+static void sweep_starts(int64_t live, int64_t roots) {
+    gc_pacer_cycle_done(&pacer, live, roots, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
     record.live = live;
     record.goal = pacer.goal;
     record.heap_end = gm_load_relaxed(&gm_hooks.heap_out);
@@ -188,7 +188,7 @@ static void sweep_starts(int64_t live) {
 static void marked_at_stop(void) {
     struct gc_mark_totals t;
     gc_mark_totals(&t);
-    sweep_starts((int64_t)t.bytes);
+    sweep_starts((int64_t)t.bytes, (int64_t)gc_roots_bytes());
 }
 
 static void swept(void) {
@@ -233,7 +233,7 @@ static void child_done(unsigned outcome) {
     record.mark_ns = gm_os_nanotime() - record.start - record.first_pause;
     record.mark_cpu_ns = r->cpu_ns;
     if (outcome == 1) {
-        sweep_starts((int64_t)r->bytes);
+        sweep_starts((int64_t)r->bytes, (int64_t)r->root_bytes);
         return;
     }
     record.barrier = "stop";
@@ -316,6 +316,14 @@ bool gc_collect(void) {
     return ok;
 }
 
+/* Not for every request that is too large for any process: some memory must have gone out since the last time. */
+static void out_of_memory(void) {
+    static int64_t left; /* heap_out after the last time */
+    if (gm_load_relaxed(&gm_hooks.heap_out) - gm_load_relaxed(&left) < MEMORY_WORTH_A_CYCLE) return;
+    gc_collect();
+    gm_store_relaxed(&left, gm_load_relaxed(&gm_hooks.heap_out));
+}
+
 bool gc_enable(bool enable) {
     gm_lock(&cycle_lock);
     bool before = automatic;
@@ -362,7 +370,7 @@ void gc_fork_child(void) {
     if (!on) return;
     gc_world_fork_child();
     gc_fork_forget();
-    if (phase == SWEEPING) gc_sweep_fork_child();
+    gc_sweep_fork_child(); /* in every phase: a thread may be at its last pages when the cycle is already over */
     white_left |= phase != IDLE;
     if (!gm_gc_fork_child()) automatic = false; /* no memory for a bitmap: there can be no cycle */
     swept();
@@ -382,10 +390,10 @@ void gc_init(void) {
     gm_hooks.heap_out = gm_gc_heap_out();
     gm_hooks.poll = poll;
     gm_hooks.before_growth = before_growth;
+    gm_hooks.out_of_memory = out_of_memory;
     gm_hooks.fork_prepare = gc_fork_prepare;
     gm_hooks.fork_parent = gc_fork_parent;
     gm_hooks.fork_child = gc_fork_child;
-    gc_roots_exclude((uintptr_t)gm_space.primary.base, (uintptr_t)gm_space.primary.base + gm_space.primary.size);
     if (gm_conf.free == GM_FREE_IGNORE) gm_hooks_ignore_free();
     gm_store_relaxed(&gm_hooks.on, true);
     arm_trigger();

@@ -17,16 +17,20 @@
 #include "gc/kernel_roots.h"
 #include "gc/mark.h"
 #include "gc/world.h"
+#include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
+#include "libgomalloc/gcview.h"
 #include "libgomalloc/os/maps.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { MAX_EXCLUDED = 64, MAX_ADDED = 256, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024 };
+enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024 };
 
 struct range { uintptr_t low, high; };
-static struct range excluded[MAX_EXCLUDED], added[MAX_ADDED]; /* `added` is guarded by the cycle lock */
-static unsigned excluded_count, added_count;
+static struct range added[MAX_ADDED];       /* cycle lock */
+static struct range kept[MAX_KEPT];         /* never scanned; atomic */
+static struct range excluded[MAX_EXCLUDED]; /* the same, found anew at each stop */
+static unsigned excluded_count, kept_count, added_count;
 static size_t bytes;
 static uintptr_t own_sp;
 static struct gm_maps maps;                 /* static: the caller may stand on a small stack */
@@ -36,10 +40,18 @@ static _Alignas(16) char copy[COPY];        /* of pages that may not be read whe
 size_t gc_roots_bytes(void) { return bytes; }
 void gc_roots_own_stack(uintptr_t sp) { own_sp = sp; }
 
+/* Any thread, any time: a reader that comes between sees an empty range, which excludes nothing. */
 bool gc_roots_exclude(uintptr_t low, uintptr_t high) {
-    if (excluded_count == MAX_EXCLUDED) return false;
-    excluded[excluded_count++] = (struct range){ low, high };
+    unsigned i = gm_add_relaxed(&kept_count, 1);
+    if (i >= MAX_KEPT) return false;
+    gm_store_relaxed(&kept[i].low, low);
+    gm_store_release(&kept[i].high, high);
     return true;
+}
+
+/* Too many: they are scanned, which is harmless. */
+static void exclude_for_now(void *arg, uintptr_t low, uintptr_t high) {
+    if (excluded_count < MAX_EXCLUDED) excluded[excluded_count++] = (struct range){ low, high };
 }
 
 int gc_roots_add(uintptr_t low, uintptr_t high) {
@@ -92,16 +104,22 @@ static void scan_pages(const struct gm_mapping *m, uintptr_t low, uintptr_t high
     }
 }
 
+/* The first piece of [low, *end) that one of the n ranges at x excludes, if it begins before *end. */
+static void cut(const struct range *x, unsigned n, uintptr_t low, uintptr_t *end, uintptr_t *resume) {
+    for (; n > 0; n--, x++) {
+        uintptr_t from = gm_load_relaxed(&x->low), to = gm_load_acquire(&x->high);
+        if (to <= low || from >= *end) continue;
+        *end = gm_max(from, low);
+        *resume = to;
+    }
+}
+
 /* [low, high) less what is excluded. */
 static void scan_outside(const struct gm_mapping *m, uintptr_t low, uintptr_t high, unsigned step, bool stack) {
     while (low < high) {
         uintptr_t end = high, resume = high;
-        for (unsigned i = 0; i < excluded_count; i++) {
-            const struct range *x = &excluded[i];
-            if (x->high <= low || x->low >= end) continue;
-            end = gm_max(x->low, low);
-            resume = x->high;
-        }
+        cut(excluded, excluded_count, low, &end, &resume);
+        cut(kept, (unsigned)gm_min(gm_load_relaxed(&kept_count), MAX_KEPT), low, &end, &resume);
         if (low < end) scan_pages(m, low, end, step, stack);
         low = resume;
     }
@@ -167,6 +185,9 @@ static bool each_mapping(bool shared) {
 
 void gc_roots_scan_shared(void) {
     bytes = 0;
+    excluded_count = 0;
+    gm_gc_each_private(exclude_for_now, NULL);
+    exclude_for_now(NULL, (uintptr_t)copy, (uintptr_t)copy + sizeof copy);
     each_mapping(true);
     gc_roots_scan_kernel();
 }

@@ -99,10 +99,16 @@ GM_COLD void *gm_out_of_memory(void) {
     return NULL;
 }
 
-GM_COLD bool gm_reclaim(void) {
+/* Brings home what lies in this thread's cache and in batches. */
+static GM_COLD void flush(void) {
     struct gm_cache *c = gm_tc;
     if (c != &gm_no_cache) gm_cache_flush(c);
     gm_cache_flush_transfers();
+}
+
+GM_COLD bool gm_reclaim(void) {
+    if (gm_load_relaxed(&gm_hooks.on)) gm_hooks.out_of_memory();
+    flush();
     return true;
 }
 
@@ -190,6 +196,6 @@ void *gm_alloc_zeroed(size_t n) {
 size_t gm_trim(void) {
     if (gm_nested()) return 0;
     gm_init_once();
-    gm_reclaim();
+    flush();
     return gm_scavenge_all();
 }

@@ -400,8 +400,8 @@ TEST_LIMIT(the_parent_of_a_vfork_is_waited_for, 60) {
 /* ---- the library's own threads, fork */
 
 static void *be_the_library(void *arg) {
-    expect(gc_world_register_library_thread());
-    expect(gc_world_register_library_thread()); /* once is enough */
+    expect(gm_os_enter_library_thread());
+    expect(gm_os_enter_library_thread()); /* once is enough */
     while (!stop) counters[1]++;
     return NULL;
 }
