@@ -124,7 +124,7 @@ $B/tests/fuzz/fuzz_libc: $(fuzz_sources) tests/fuzz/model.h $B/tests/check.o
 	$(CC) $(TESTFLAGS) -DFUZZ_LIBC -o $@ $(fuzz_sources) $B/tests/check.o
 
 # Each under both ways to mark: NAME.fork is the same program, and tests/exec sees the difference.
-$B/tests/gc/%: tests/gc/%.c tests/gc/hide.h $B/tests/check.o
+$B/tests/gc/%: tests/gc/%.c $(wildcard tests/gc/*.h) $B/tests/check.o
 	@mkdir -p $(@D)
 	$(CC) $(TESTFLAGS) -o $@ $< $B/tests/check.o -ldl -lrt -lm
 	ln -f $@ $@.fork

@@ -336,7 +336,7 @@ static void result_hide(void *p) {
 static void result_erase(void) { let_it_go(); }
 PLACE(the_result_of_a_thread_not_joined, result_hide, result_erase)
 
-static void cleanup(void *arg) {}
+static HIDE_NOINLINE void cleanup(void *arg) { __asm__ volatile("" : : "r"(arg)); }
 static HIDE_NOINLINE void *cleanup_thread(void *arg) {
     pthread_cleanup_push(cleanup, (void *)~take());
     hide_wash();
