@@ -35,7 +35,7 @@
  * A SNAPSHOT IS A STOP THAT LASTS. What is unreachable in it stays so: the program cannot get at what it
  * has no pointer to. All threads stand still while fork copies the page tables (a fork beside running
  * threads is no consistent cut), registers are taken before. Shared mappings do not freeze: they are
- * scanned before the child is made.
+ * scanned before the child is made. A program that keeps memory out of its forks is collected at a stop.
  *
  * FORK of the host: the child of a fork gives up a cycle in progress. White objects that were not swept stay
  * white, dead and alive alike, so its first own cycle marks without a flip before it. */
@@ -63,7 +63,7 @@
 #include "libgomalloc/os/os.h"
 
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, MEMORY_WORTH_A_CYCLE = 1 << 20 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -121,7 +121,10 @@ static bool mark_all(void) {
 }
 
 static bool work_of_child(struct gc_fork_result *result) {
-    if (!mark_all()) return false;
+    if (!mark_all()) {
+        result->incomplete = gc_roots_incomplete();
+        return false;
+    }
     struct gc_mark_totals t;
     gc_mark_totals(&t);
     result->objects = t.objects;
@@ -141,10 +144,13 @@ static void scan_held(void) {
     gc_roots_scan_shared();
 }
 
+/* Not if a copy of the process would lack some of its memory (MADV_DONTFORK). */
+static bool can_fork(void) { return use_fork && !gm_load_relaxed(&gm_hooks.unforked); }
+
 static bool stop_work(void) {
     scan_held();
     marked_here = false;
-    if (use_fork && gc_fork_start(work_of_child)) {
+    if (can_fork() && gc_fork_start(work_of_child)) {
         gc_mark_forget_grey(); /* it is the child's now */
         return true;
     }
@@ -207,7 +213,7 @@ static void given_up(void) {
 static bool begin(bool forced) {
     gc_sweep_finish();
     out_at_start = gm_load_relaxed(&gm_hooks.heap_out);
-    record = (struct gc_trace){ .start = gm_os_nanotime(), .heap_start = out_at_start, .forced = forced, .barrier = use_fork ? "fork" : "stop" };
+    record = (struct gc_trace){ .start = gm_os_nanotime(), .heap_start = out_at_start, .forced = forced, .barrier = can_fork() ? "fork" : "stop" };
     if (!gc_mark_begin(use_fork) || !at_a_stop(stop_and_flip, &record.first_pause)) {
         given_up();
         return false;
@@ -236,8 +242,9 @@ static void child_done(unsigned outcome) {
         sweep_starts((int64_t)r->bytes, (int64_t)r->root_bytes);
         return;
     }
+    if (r->incomplete) gm_store_relaxed(&gm_hooks.unforked, 1);
     record.barrier = "stop";
-    if (gc_mark_begin(false) && at_a_stop(mark_again, &record.last_pause)) {
+    if (gc_mark_begin(use_fork) && at_a_stop(mark_again, &record.last_pause)) {
         marked_at_stop();
     } else {
         white_left = true;
@@ -316,12 +323,15 @@ bool gc_collect(void) {
     return ok;
 }
 
-/* Not for every request that is too large for any process: some memory must have gone out since the last time. */
-static void out_of_memory(void) {
-    static int64_t left; /* heap_out after the last time */
-    if (gm_load_relaxed(&gm_hooks.heap_out) - gm_load_relaxed(&left) < MEMORY_WORTH_A_CYCLE) return;
+/* Not for a request larger than all there is; and where it was of no use several times running, not every time. */
+static void out_of_memory(size_t n) {
+    static uint32_t useless, skipped; /* guessed at without a lock */
+    int64_t before = gm_load_relaxed(&gm_hooks.heap_out);
+    if (before < 0 || n > (size_t)before || gm_add_relaxed(&skipped, 1) < gm_load_relaxed(&useless) / 4) return;
     gc_collect();
-    gm_store_relaxed(&left, gm_load_relaxed(&gm_hooks.heap_out));
+    bool of_use = gm_load_relaxed(&gm_hooks.heap_out) < before - before / 16;
+    gm_store_relaxed(&useless, of_use ? 0 : (uint32_t)gm_min(gm_load_relaxed(&useless) + 1, 256u));
+    gm_store_relaxed(&skipped, 0);
 }
 
 bool gc_enable(bool enable) {

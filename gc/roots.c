@@ -32,6 +32,7 @@ static struct range kept[MAX_KEPT];         /* never scanned; atomic */
 static struct range excluded[MAX_EXCLUDED]; /* the same, found anew at each stop */
 static unsigned excluded_count, kept_count, added_count;
 static size_t bytes;
+static size_t private_bytes[2];             /* of all private mappings: now, and as seen in the process that was stopped */
 static uintptr_t own_sp;
 static struct gm_maps maps;                 /* static: the caller may stand on a small stack */
 static struct gm_page_run runs[RUNS];
@@ -174,7 +175,9 @@ static bool each_mapping(bool shared) {
     struct gm_mapping m;
     uintptr_t guard_end = 0;
     if (!gm_maps_open(&maps)) return false;
+    private_bytes[shared] = 0;
     while (gm_maps_next(&maps, &m)) {
+        if (!m.shared && m.kind != GM_MAPPING_OTHER) private_bytes[shared] += m.end - m.start;
         if (shared && is_shared_memory(&m)) scan_readable(m.start, m.end, 8, false);
         else if (!shared && !m.shared) scan_mapping(&m, m.start == guard_end);
         guard_end = !m.readable && !m.writable && !m.executable ? m.end : 0;
@@ -197,5 +200,7 @@ bool gc_roots_scan_private(void) {
     bool ok = each_mapping(false);
     gm_pagemap_close();
     for (unsigned i = 0; i < added_count; i++) scan_readable(gm_align_up(added[i].low, 8), gm_align_down(added[i].high, 8), 8, false);
-    return ok;
+    return ok && !gc_roots_incomplete();
 }
+
+bool gc_roots_incomplete(void) { return private_bytes[0] < private_bytes[1]; }

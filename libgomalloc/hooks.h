@@ -38,8 +38,9 @@ struct gm_hooks {
     void (*poll)(void);
     /* A class has no slot at home and would grow. True: slots may have come home, look again. No lock is held. */
     bool (*before_growth)(void);
-    /* There is no memory. As poll; collects, if that may help. */
-    void (*out_of_memory)(void);
+    /* There is no memory for n bytes. As poll; collects, if that may help. */
+    void (*out_of_memory)(size_t n);
+    uint32_t unforked;           /* atomic: the program keeps memory out of its forks, so no copy of it is whole */
     /* Around the host's fork, before all locks and after them; NULL while off. */
     void (*fork_prepare)(void), (*fork_parent)(void), (*fork_child)(void);
     /* Around calls that block the thread; NULL while off. Written once, before the host has threads. */

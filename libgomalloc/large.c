@@ -28,7 +28,7 @@ static struct gm_span *new_large(size_t n, size_t align, unsigned flags, bool *z
     gm_hooks_poll();
     size_t align_pages = align > GM_PAGE_SIZE ? align >> GM_PAGE_SHIFT : 1;
     struct gm_span *s = gm_heap_alloc_large(pages_of(n), align_pages, n, flags, zero);
-    if (!s && gm_reclaim()) s = gm_heap_alloc_large(pages_of(n), align_pages, n, flags, zero);
+    if (!s && gm_reclaim(n)) s = gm_heap_alloc_large(pages_of(n), align_pages, n, flags, zero);
     return s;
 }
 

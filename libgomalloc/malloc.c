@@ -106,8 +106,8 @@ static GM_COLD void flush(void) {
     gm_cache_flush_transfers();
 }
 
-GM_COLD bool gm_reclaim(void) {
-    if (gm_load_relaxed(&gm_hooks.on)) gm_hooks.out_of_memory();
+GM_COLD bool gm_reclaim(size_t n) {
+    if (gm_load_relaxed(&gm_hooks.on)) gm_hooks.out_of_memory(n);
     flush();
     return true;
 }
@@ -126,7 +126,7 @@ static void *hand_out_direct(void *p, size_t n, unsigned cls) {
 /* For threads without a cache, and when the reservation is exhausted. */
 static GM_COLD void *alloc_direct(size_t n, unsigned cls) {
     void *p = gm_central_take_one(cls);
-    if (!p && gm_reclaim()) p = gm_central_take_one(cls);
+    if (!p && gm_reclaim(n)) p = gm_central_take_one(cls);
     return p ? hand_out_direct(p, n, cls) : gm_out_of_memory();
 }
 

@@ -1,5 +1,6 @@
 /* Holding the threads of the process: everybody stands, wherever it was, and goes on as if nothing had been. */
 #include "gc/world.h"
+#include "libgomalloc/os/os.h"
 #include "libgomalloc/os/stop_signal.h"
 #include "tests/check.h"
 
