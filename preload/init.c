@@ -53,6 +53,7 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
     gm_foreign_init();
     gm_constructor(envp);
     gm_before_second_thread(gm_fork_watch);
+    gm_signal_init();
     gc_init();
     if (gm_hooks.on) gm_fork_watch(); /* there may be helpers at any time */
 }

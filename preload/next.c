@@ -10,10 +10,10 @@
 #include <dlfcn.h>
 #include <errno.h>
 
-void *gm_next_find(void **slot, const char *name) {
+void *gm_next_find_version(void **slot, const char *name, const char *version) {
     int saved = errno;
     /* By version first: hosts interpose dlsym, and RTLD_NEXT then means "after them", which may be us. */
-    void *f = dlvsym(RTLD_NEXT, name, GM_GLIBC_FIRST);
+    void *f = dlvsym(RTLD_NEXT, name, version);
     if (f == NULL) f = dlsym(RTLD_NEXT, name);
     if (f == NULL) {
         gm_eprintf("gomalloc: no %s in the C library\n", name);
@@ -23,3 +23,5 @@ void *gm_next_find(void **slot, const char *name) {
     errno = saved;
     return f;
 }
+
+void *gm_next_find(void **slot, const char *name) { return gm_next_find_version(slot, name, GM_GLIBC_FIRST); }
