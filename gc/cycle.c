@@ -35,7 +35,7 @@
  * A SNAPSHOT IS A STOP THAT LASTS. What is unreachable in it stays so: the program cannot get at what it
  * has no pointer to. All threads stand still while fork copies the page tables (a fork beside running
  * threads is no consistent cut), registers are taken before. Shared mappings do not freeze: they are
- * scanned before the child is made.
+ * scanned before the child is made. A program that keeps memory out of its forks is collected at a stop.
  *
  * FORK of the host: the child of a fork gives up a cycle in progress. White objects that were not swept stay
  * white, dead and alive alike, so its first own cycle marks without a flip before it. */
@@ -121,7 +121,10 @@ static bool mark_all(void) {
 }
 
 static bool work_of_child(struct gc_fork_result *result) {
-    if (!mark_all()) return false;
+    if (!mark_all()) {
+        result->incomplete = gc_roots_incomplete();
+        return false;
+    }
     struct gc_mark_totals t;
     gc_mark_totals(&t);
     result->objects = t.objects;
@@ -141,10 +144,13 @@ static void scan_held(void) {
     gc_roots_scan_shared();
 }
 
+/* Not if a copy of the process would lack some of its memory (MADV_DONTFORK). */
+static bool can_fork(void) { return use_fork && !gm_load_relaxed(&gm_hooks.unforked); }
+
 static bool stop_work(void) {
     scan_held();
     marked_here = false;
-    if (use_fork && gc_fork_start(work_of_child)) {
+    if (can_fork() && gc_fork_start(work_of_child)) {
         gc_mark_forget_grey(); /* it is the child's now */
         return true;
     }
@@ -174,8 +180,8 @@ static bool at_a_stop(bool (*f)(void), uint64_t *pause) {
 
 /* ---- the edges (cycle lock) */
 
-static void sweep_starts(int64_t live) {
-    gc_pacer_cycle_done(&pacer, live, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
+static void sweep_starts(int64_t live, int64_t roots) {
+    gc_pacer_cycle_done(&pacer, live, roots, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
     record.live = live;
     record.goal = pacer.goal;
     record.heap_end = gm_load_relaxed(&gm_hooks.heap_out);
@@ -188,7 +194,7 @@ static void sweep_starts(int64_t live) {
 static void marked_at_stop(void) {
     struct gc_mark_totals t;
     gc_mark_totals(&t);
-    sweep_starts((int64_t)t.bytes);
+    sweep_starts((int64_t)t.bytes, (int64_t)gc_roots_bytes());
 }
 
 static void swept(void) {
@@ -207,7 +213,7 @@ static void given_up(void) {
 static bool begin(bool forced) {
     gc_sweep_finish();
     out_at_start = gm_load_relaxed(&gm_hooks.heap_out);
-    record = (struct gc_trace){ .start = gm_os_nanotime(), .heap_start = out_at_start, .forced = forced, .barrier = use_fork ? "fork" : "stop" };
+    record = (struct gc_trace){ .start = gm_os_nanotime(), .heap_start = out_at_start, .forced = forced, .barrier = can_fork() ? "fork" : "stop" };
     if (!gc_mark_begin(use_fork) || !at_a_stop(stop_and_flip, &record.first_pause)) {
         given_up();
         return false;
@@ -233,11 +239,12 @@ static void child_done(unsigned outcome) {
     record.mark_ns = gm_os_nanotime() - record.start - record.first_pause;
     record.mark_cpu_ns = r->cpu_ns;
     if (outcome == 1) {
-        sweep_starts((int64_t)r->bytes);
+        sweep_starts((int64_t)r->bytes, (int64_t)r->root_bytes);
         return;
     }
+    if (r->incomplete) gm_store_relaxed(&gm_hooks.unforked, 1);
     record.barrier = "stop";
-    if (gc_mark_begin(false) && at_a_stop(mark_again, &record.last_pause)) {
+    if (gc_mark_begin(use_fork) && at_a_stop(mark_again, &record.last_pause)) {
         marked_at_stop();
     } else {
         white_left = true;
@@ -316,6 +323,17 @@ bool gc_collect(void) {
     return ok;
 }
 
+/* Not for a request larger than all there is; and where it was of no use several times running, not every time. */
+static void out_of_memory(size_t n) {
+    static uint32_t useless, skipped; /* guessed at without a lock */
+    int64_t before = gm_load_relaxed(&gm_hooks.heap_out);
+    if (before < 0 || n > (size_t)before || gm_add_relaxed(&skipped, 1) < gm_load_relaxed(&useless) / 4) return;
+    gc_collect();
+    bool of_use = gm_load_relaxed(&gm_hooks.heap_out) < before - before / 16;
+    gm_store_relaxed(&useless, of_use ? 0 : (uint32_t)gm_min(gm_load_relaxed(&useless) + 1, 256u));
+    gm_store_relaxed(&skipped, 0);
+}
+
 bool gc_enable(bool enable) {
     gm_lock(&cycle_lock);
     bool before = automatic;
@@ -362,7 +380,7 @@ void gc_fork_child(void) {
     if (!on) return;
     gc_world_fork_child();
     gc_fork_forget();
-    if (phase == SWEEPING) gc_sweep_fork_child();
+    gc_sweep_fork_child(); /* in every phase: a thread may be at its last pages when the cycle is already over */
     white_left |= phase != IDLE;
     if (!gm_gc_fork_child()) automatic = false; /* no memory for a bitmap: there can be no cycle */
     swept();
@@ -382,10 +400,10 @@ void gc_init(void) {
     gm_hooks.heap_out = gm_gc_heap_out();
     gm_hooks.poll = poll;
     gm_hooks.before_growth = before_growth;
+    gm_hooks.out_of_memory = out_of_memory;
     gm_hooks.fork_prepare = gc_fork_prepare;
     gm_hooks.fork_parent = gc_fork_parent;
     gm_hooks.fork_child = gc_fork_child;
-    gc_roots_exclude((uintptr_t)gm_space.primary.base, (uintptr_t)gm_space.primary.base + gm_space.primary.size);
     if (gm_conf.free == GM_FREE_IGNORE) gm_hooks_ignore_free();
     gm_store_relaxed(&gm_hooks.on, true);
     arm_trigger();

@@ -53,6 +53,7 @@ bool gc_fork_start(bool (*work)(struct gc_fork_result *result)) {
     if (!map_shared()) return false;
     uint64_t all = ~UINT64_C(0), before;
     int parent = (int)syscall(SYS_getpid);
+    shared->incomplete = false;
     gm_store_relaxed(&shared->done, RUNNING);
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
     long pid = syscall(SYS_clone, CLONE_UNTRACED, NULL, NULL, NULL, NULL);

@@ -13,6 +13,7 @@
 /* What the child tells; in memory shared with it. */
 struct gc_fork_result {
     uint32_t done;      /* atomic, futex word: 0 running, 1 marked, 2 failed */
+    bool incomplete;    /* it failed because memory is missing in it (MADV_DONTFORK) */
     uint64_t cpu_ns;    /* the child's CPU time */
     uint64_t objects, bytes, scanned_bytes, root_bytes;
 };

@@ -23,10 +23,15 @@
 
 enum { RING = 16, PIECE = 128 * 1024, SHARE_EVERY = 64 };
 
+/* First in, first out; what is in it has been prefetched. */
+struct ring {
+    unsigned first, n;
+    uintptr_t at[RING];
+};
+
 struct worker {
-    uintptr_t maybe[RING];       /* words in the primary arena; 0: none */
-    uintptr_t soon[RING];        /* grey addresses; 0: none */
-    unsigned maybe_at, soon_at;
+    struct ring maybe;           /* words in the primary arena */
+    struct ring soon;            /* grey addresses */
     struct gc_buffer *grey;      /* NULL: no memory */
     unsigned until_share;
     bool alone;                  /* no other worker: marks are set without a locked instruction */
@@ -43,6 +48,15 @@ static struct {
 } heap;
 static bool started, started_shared;
 static uint32_t dropped;         /* atomic: entries were, for want of memory */
+
+static inline uintptr_t leave(struct ring *r) {
+    uintptr_t p = r->at[r->first];
+    r->first = (r->first + 1) % RING;
+    r->n--;
+    return p;
+}
+
+static inline void enter(struct ring *r, uintptr_t p) { r->at[(r->first + r->n++) % RING] = p; }
 
 /* ---- setting marks */
 
@@ -105,21 +119,15 @@ static inline void consider(struct worker *w, uintptr_t word) {
         if (GM_UNLIKELY(heap.sparse)) mark_odd(w, word, false);
         return;
     }
-    uintptr_t i = (word >> GM_STATE_SHIFT) - heap.base16, waited = w->maybe[w->maybe_at];
+    uintptr_t i = (word >> GM_STATE_SHIFT) - heap.base16;
     __builtin_prefetch(&heap.state[i]);
     __builtin_prefetch(&heap.marks[i >> 6], 1);
-    w->maybe[w->maybe_at] = word;
-    w->maybe_at = (w->maybe_at + 1) % RING;
-    if (waited) check(w, waited);
+    if (w->maybe.n == RING) check(w, leave(&w->maybe));
+    enter(&w->maybe, word);
 }
 
 static void settle_maybe(struct worker *w) {
-    for (unsigned k = 0; k < RING; k++) {
-        uintptr_t word = w->maybe[w->maybe_at];
-        w->maybe[w->maybe_at] = 0;
-        w->maybe_at = (w->maybe_at + 1) % RING;
-        if (word) check(w, word);
-    }
+    while (w->maybe.n) check(w, leave(&w->maybe));
 }
 
 /* ---- scanning */
@@ -177,28 +185,24 @@ static GM_NOINLINE void share(struct worker *w) {
     gc_work_publish(theirs);
 }
 
-/* The next grey address of the worker's own, or 0. What waits in the ring `maybe` may still turn grey. */
-static inline uintptr_t take(struct worker *w) {
-    if (GM_LIKELY(w->grey && w->grey->n)) return w->grey->entry[--w->grey->n];
-    settle_maybe(w);
-    return w->grey && w->grey->n ? w->grey->entry[--w->grey->n] : 0;
-}
-
-/* Until the worker's own grey is used up. Each turn one address enters the ring `soon` and the oldest leaves
- * it; when none enters, the ring empties. */
+/* Until the worker's own grey is used up. `soon` is kept as full as there is grey; what is in `maybe` may still turn
+ * grey, and is looked at when there is nothing else. */
 static void drain_own(struct worker *w) {
-    unsigned without = 0;
-    while (without < RING) {
-        uintptr_t in = take(w), out = w->soon[w->soon_at];
-        if (in) {
-            __builtin_prefetch((const void *)in);
-            __builtin_prefetch((const char *)in + GM_CACHE_LINE);
+    for (;;) {
+        while (w->soon.n < RING && w->grey && w->grey->n) {
+            uintptr_t p = w->grey->entry[--w->grey->n];
+            __builtin_prefetch((const void *)p);
+            __builtin_prefetch((const char *)p + GM_CACHE_LINE);
+            enter(&w->soon, p);
         }
-        w->soon[w->soon_at] = in;
-        w->soon_at = (w->soon_at + 1) % RING;
-        without = in || out ? 0 : without + 1;
-        if (out) scan(w, out);
-        if (GM_UNLIKELY(--w->until_share == 0)) share(w);
+        if (w->soon.n) {
+            scan(w, leave(&w->soon));
+            if (GM_UNLIKELY(--w->until_share == 0)) share(w);
+        } else if (w->maybe.n) {
+            settle_maybe(w);
+        } else {
+            return;
+        }
     }
 }
 
@@ -253,7 +257,7 @@ void gc_mark_forget_grey(void) {
     for (unsigned i = 0; i < GC_MARK_WORKERS_MAX; i++) {
         struct worker *w = &workers[i];
         if (w->grey) w->grey->n = 0;
-        for (unsigned k = 0; k < RING; k++) w->maybe[k] = w->soon[k] = 0;
+        w->maybe.n = w->soon.n = 0;
     }
     gm_store_relaxed(&dropped, 0);
 }

@@ -3,8 +3,9 @@
  *
  * Conservative: an address anywhere inside an object keeps it. A word on a stack or in a register that is
  * the end of an object keeps that object too, and one that is the start of a free slot sets its mark (a
- * thread may be about to make it live). Words elsewhere that point one past the end keep nothing: else each
- * pointer would keep its target's neighbour.
+ * thread may be about to make it live). A word elsewhere that points one past the end still points into the object,
+ * because it was made a byte larger than asked for (gm_class_leave_end_room); sizeclass.h has the
+ * few sizes that are not.
  *
  * The world is held, or this is a snapshot child: allocator locks may be held by threads that stand
  * still, so nothing here takes one or allocates; memory comes from mappings of its own. */

@@ -10,7 +10,7 @@ static void recompute(struct gc_pacer *p) {
         p->goal = p->limit;
     } else {
         int64_t growth;
-        if (__builtin_mul_overflow(gm_max(p->live, HEAP_MIN), p->percent, &growth)) growth = INT64_MAX / 2;
+        if (__builtin_mul_overflow(gm_max(p->live + p->roots, HEAP_MIN), p->percent, &growth)) growth = INT64_MAX / 2;
         if (__builtin_add_overflow(p->live, growth / 100, &p->goal)) p->goal = INT64_MAX;
         p->goal = gm_min(p->goal, p->limit);
     }
@@ -28,8 +28,9 @@ void gc_pacer_init(struct gc_pacer *p, int64_t percent, int64_t limit) {
     recompute(p);
 }
 
-void gc_pacer_cycle_done(struct gc_pacer *p, int64_t live, int64_t allocated) {
+void gc_pacer_cycle_done(struct gc_pacer *p, int64_t live, int64_t roots, int64_t allocated) {
     p->live = live;
+    p->roots = roots;
     p->runway = (p->runway + gm_max(allocated, 0)) / 2;
     recompute(p);
 }

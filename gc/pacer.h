@@ -1,7 +1,7 @@
 /* When a cycle starts. Pure arithmetic: no clock, no heap inside. See cycle.c.
  *
- * goal     = live bytes after the last cycle * (1 + percent / 100), at least percent * 4 MiB / 100, at
- *            most what the memory limit leaves (Go's rule; there the goal also counts stacks and globals);
+ * goal     = live bytes after the last cycle + percent / 100 of those and of the bytes of roots that were scanned (at
+ *            least of 4 MiB): Go's rule. At most what the memory limit leaves;
  * trigger  = goal, less what the program will allocate while marking runs beside it: the amount it
  *            allocated during the last marking, halfway smoothed, at most half of the way from live to goal. */
 #ifndef GC_PACER_H
@@ -13,13 +13,14 @@ struct gc_pacer {
     int64_t percent;      /* negative: never by itself */
     int64_t limit;        /* soft limit on the heap in bytes; INT64_MAX: none */
     int64_t live;         /* bytes marked by the last cycle */
+    int64_t roots;        /* bytes of stacks, globals and other memory it scanned besides */
     int64_t runway;       /* bytes the program allocates while a cycle marks, smoothed */
     int64_t goal, trigger;
 };
 
 void gc_pacer_init(struct gc_pacer *p, int64_t percent, int64_t limit);
-/* After marking: `live` bytes were marked; `allocated` bytes came while it ran (0 at a stop). */
-void gc_pacer_cycle_done(struct gc_pacer *p, int64_t live, int64_t allocated);
+/* After marking: `live` bytes were marked, `roots` scanned; `allocated` bytes came while it ran (0 at a stop). */
+void gc_pacer_cycle_done(struct gc_pacer *p, int64_t live, int64_t roots, int64_t allocated);
 void gc_pacer_set(struct gc_pacer *p, int64_t percent, int64_t limit);
 
 #endif

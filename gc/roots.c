@@ -17,17 +17,22 @@
 #include "gc/kernel_roots.h"
 #include "gc/mark.h"
 #include "gc/world.h"
+#include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
+#include "libgomalloc/gcview.h"
 #include "libgomalloc/os/maps.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { MAX_EXCLUDED = 64, MAX_ADDED = 256, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024 };
+enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024 };
 
 struct range { uintptr_t low, high; };
-static struct range excluded[MAX_EXCLUDED], added[MAX_ADDED]; /* `added` is guarded by the cycle lock */
-static unsigned excluded_count, added_count;
+static struct range added[MAX_ADDED];       /* cycle lock */
+static struct range kept[MAX_KEPT];         /* never scanned; atomic */
+static struct range excluded[MAX_EXCLUDED]; /* the same, found anew at each stop */
+static unsigned excluded_count, kept_count, added_count;
 static size_t bytes;
+static size_t private_bytes[2];             /* of all private mappings: now, and as seen in the process that was stopped */
 static uintptr_t own_sp;
 static struct gm_maps maps;                 /* static: the caller may stand on a small stack */
 static struct gm_page_run runs[RUNS];
@@ -36,10 +41,18 @@ static _Alignas(16) char copy[COPY];        /* of pages that may not be read whe
 size_t gc_roots_bytes(void) { return bytes; }
 void gc_roots_own_stack(uintptr_t sp) { own_sp = sp; }
 
+/* Any thread, any time: a reader that comes between sees an empty range, which excludes nothing. */
 bool gc_roots_exclude(uintptr_t low, uintptr_t high) {
-    if (excluded_count == MAX_EXCLUDED) return false;
-    excluded[excluded_count++] = (struct range){ low, high };
+    unsigned i = gm_add_relaxed(&kept_count, 1);
+    if (i >= MAX_KEPT) return false;
+    gm_store_relaxed(&kept[i].low, low);
+    gm_store_release(&kept[i].high, high);
     return true;
+}
+
+/* Too many: they are scanned, which is harmless. */
+static void exclude_for_now(void *arg, uintptr_t low, uintptr_t high) {
+    if (excluded_count < MAX_EXCLUDED) excluded[excluded_count++] = (struct range){ low, high };
 }
 
 int gc_roots_add(uintptr_t low, uintptr_t high) {
@@ -92,16 +105,22 @@ static void scan_pages(const struct gm_mapping *m, uintptr_t low, uintptr_t high
     }
 }
 
+/* The first piece of [low, *end) that one of the n ranges at x excludes, if it begins before *end. */
+static void cut(const struct range *x, unsigned n, uintptr_t low, uintptr_t *end, uintptr_t *resume) {
+    for (; n > 0; n--, x++) {
+        uintptr_t from = gm_load_relaxed(&x->low), to = gm_load_acquire(&x->high);
+        if (to <= low || from >= *end) continue;
+        *end = gm_max(from, low);
+        *resume = to;
+    }
+}
+
 /* [low, high) less what is excluded. */
 static void scan_outside(const struct gm_mapping *m, uintptr_t low, uintptr_t high, unsigned step, bool stack) {
     while (low < high) {
         uintptr_t end = high, resume = high;
-        for (unsigned i = 0; i < excluded_count; i++) {
-            const struct range *x = &excluded[i];
-            if (x->high <= low || x->low >= end) continue;
-            end = gm_max(x->low, low);
-            resume = x->high;
-        }
+        cut(excluded, excluded_count, low, &end, &resume);
+        cut(kept, (unsigned)gm_min(gm_load_relaxed(&kept_count), MAX_KEPT), low, &end, &resume);
         if (low < end) scan_pages(m, low, end, step, stack);
         low = resume;
     }
@@ -156,7 +175,9 @@ static bool each_mapping(bool shared) {
     struct gm_mapping m;
     uintptr_t guard_end = 0;
     if (!gm_maps_open(&maps)) return false;
+    private_bytes[shared] = 0;
     while (gm_maps_next(&maps, &m)) {
+        if (!m.shared && m.kind != GM_MAPPING_OTHER) private_bytes[shared] += m.end - m.start;
         if (shared && is_shared_memory(&m)) scan_readable(m.start, m.end, 8, false);
         else if (!shared && !m.shared) scan_mapping(&m, m.start == guard_end);
         guard_end = !m.readable && !m.writable && !m.executable ? m.end : 0;
@@ -167,6 +188,9 @@ static bool each_mapping(bool shared) {
 
 void gc_roots_scan_shared(void) {
     bytes = 0;
+    excluded_count = 0;
+    gm_gc_each_private(exclude_for_now, NULL);
+    exclude_for_now(NULL, (uintptr_t)copy, (uintptr_t)copy + sizeof copy);
     each_mapping(true);
     gc_roots_scan_kernel();
 }
@@ -176,5 +200,7 @@ bool gc_roots_scan_private(void) {
     bool ok = each_mapping(false);
     gm_pagemap_close();
     for (unsigned i = 0; i < added_count; i++) scan_readable(gm_align_up(added[i].low, 8), gm_align_down(added[i].high, 8), 8, false);
-    return ok;
+    return ok && !gc_roots_incomplete();
 }
+
+bool gc_roots_incomplete(void) { return private_bytes[0] < private_bytes[1]; }

@@ -25,8 +25,11 @@ int gc_roots_remove(uintptr_t low, uintptr_t high);
 
 /* Memory that a snapshot does not freeze, and what only the kernel holds: in the parent, while it is held. */
 void gc_roots_scan_shared(void);
-/* Everything else. False: the list of mappings could not be read (nothing may be swept then). */
+/* Everything else. False: the list of mappings could not be read, or memory that was there at the call before is not
+ * (nothing may be swept then). */
 bool gc_roots_scan_private(void);
+/* The latter was why. */
+bool gc_roots_incomplete(void);
 /* Registers and stacks' bounds of the threads that are held; the caller's own frame begins at `sp`. */
 void gc_roots_scan_registers(void);
 

@@ -1,25 +1,47 @@
 /* See trace.h. */
 #include "gc/trace.h"
 
+#include <stddef.h>
 #include <time.h>
 
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/conf.h"
-#include "libgomalloc/hooks.h"
+#include "libgomalloc/endpoint.h"
 #include "libgomalloc/os/os.h"
 
+/* The collector's part of the statistics: what the fields of struct gomalloc_stats of these names say. Written
+ * under the cycle lock, read anywhere. */
+static struct {
+    uint64_t next_gc, last_gc_ns, pause_total_ns, pause_max_ns, num_gc, num_forced_gc, gc_sys;
+} numbers;
+static struct gm_pauses pauses;
 static uint64_t started;
-void gc_trace_init(void) { started = gm_os_nanotime(); }
+
+void gc_trace_init(void) {
+    started = gm_os_nanotime();
+#define NUMBER(name) gm_endpoint_add(offsetof(struct gomalloc_stats, name), &numbers.name)
+    NUMBER(next_gc);
+    NUMBER(last_gc_ns);
+    NUMBER(pause_total_ns);
+    NUMBER(pause_max_ns);
+    NUMBER(num_gc);
+    NUMBER(num_forced_gc);
+    NUMBER(gc_sys);
+#undef NUMBER
+    gm_endpoint.pauses = &pauses;
+}
 
 void gc_trace_pause(uint64_t ns) {
-    struct gm_gc_numbers *n = &gm_hooks.numbers;
-    gm_add_relaxed(&n->pause_total_ns, ns);
-    if (ns > n->pause_max_ns) gm_store_relaxed(&n->pause_max_ns, ns);
-    unsigned k = ns < 1000 ? 0 : gm_min(gm_high_bit(ns / 1000) + 1u, GM_PAUSE_BUCKETS - 1u);
-    gm_add_relaxed(&n->pauses[k], 1);
+    gm_add_relaxed(&numbers.pause_total_ns, ns);
+    if (ns > numbers.pause_max_ns) gm_store_relaxed(&numbers.pause_max_ns, ns);
+    pauses.entry[pauses.count % GM_PAUSES].at_ns = gm_os_nanotime();
+    pauses.entry[pauses.count % GM_PAUSES].length_ns = ns;
+    gm_store_release(&pauses.count, pauses.count + 1); /* pairs with the reader's copy: the entry is whole */
 }
+
+void gc_trace_memory(uint64_t bytes) { gm_store_relaxed(&numbers.gc_sys, bytes); }
 
 static uint64_t wall_clock(void) {
     struct timespec t;
@@ -48,12 +70,11 @@ static void print_line(const struct gc_trace *t, uint64_t number) {
 }
 
 void gc_trace_cycle(const struct gc_trace *t, int64_t next) {
-    struct gm_gc_numbers *n = &gm_hooks.numbers;
-    gm_add_relaxed(&n->num_gc, 1);
-    if (t->forced) gm_add_relaxed(&n->num_forced_gc, 1);
-    gm_store_relaxed(&n->last_gc_ns, wall_clock());
-    gm_store_relaxed(&n->next_gc, next == INT64_MAX ? 0 : (uint64_t)next);
-    if (gm_conf.gctrace > 0) print_line(t, n->num_gc);
+    gm_add_relaxed(&numbers.num_gc, 1);
+    if (t->forced) gm_add_relaxed(&numbers.num_forced_gc, 1);
+    gm_store_relaxed(&numbers.last_gc_ns, wall_clock());
+    gm_store_relaxed(&numbers.next_gc, next == INT64_MAX ? 0 : (uint64_t)next);
+    if (gm_conf.gctrace > 0) print_line(t, numbers.num_gc);
 }
 
 void gc_trace_given_up(const char *why) {

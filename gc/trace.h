@@ -14,10 +14,12 @@ struct gc_trace {
     bool forced;
 };
 
-/* The process begins: what the times in the trace count from. */
+/* The process begins: what the times in the trace count from. The figures go into the endpoint. */
 void gc_trace_init(void);
 /* The world stood still for `ns`. */
 void gc_trace_pause(uint64_t ns);
+/* Bytes of the collector's own records and bitmaps. */
+void gc_trace_memory(uint64_t bytes);
 /* Marking is over. next: the goal of the next cycle. */
 void gc_trace_cycle(const struct gc_trace *t, int64_t next);
 /* A cycle was given up: one line on stderr under gctrace. */

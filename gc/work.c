@@ -13,16 +13,18 @@
 
 #include <sched.h>
 
+#include "gc/roots.h"
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/os/os.h"
 
-enum { BATCH = 16, ADDRESS_BITS = 48, SPINS = 200 };
+enum { FIRST = 16, ADDRESS_BITS = 48, SPINS = 200 };
 
 struct stack {
     uint64_t head GM_ALIGNED(64);
 };
 static struct stack empty, published;
+static uint32_t mappings; /* atomic */
 static struct {
     uint32_t idle, workers;   /* atomic */
     uint32_t over;            /* atomic: the end was seen */
@@ -67,10 +69,13 @@ void gc_work_set_workers(unsigned workers) {
 struct gc_buffer *gc_work_empty(void) {
     struct gc_buffer *b = pop(&empty);
     if (!b) {
-        b = gm_os_map(BATCH * sizeof *b);
+        /* Each time twice as many: few mappings, however large the heap. */
+        unsigned n = (unsigned)FIRST << gm_min(gm_add_relaxed(&mappings, 1), 12u);
+        b = gm_os_map(n * sizeof *b);
         if (!b) return NULL;
-        gm_os_name(b, BATCH * sizeof *b, "gomalloc grey");
-        for (unsigned i = 1; i < BATCH; i++) push(&empty, b + i);
+        gm_os_name(b, n * sizeof *b, "gomalloc grey");
+        gc_roots_exclude((uintptr_t)b, (uintptr_t)(b + n));
+        for (unsigned i = 1; i < n; i++) push(&empty, b + i);
     }
     b->n = 0;
     return b;

@@ -58,7 +58,7 @@
 #include "libgomalloc/os/rawcall.h"
 #include "libgomalloc/os/stop_signal.h"
 
-enum { SLOTS = 1 << 15, LIBRARY_THREADS = 64 };
+enum { SLOTS = 1 << 15 };
 #define RUNNING_NS     UINT64_C(5000000000)
 #define NOT_RUNNING_NS UINT64_C(300000000)
 #define FIRST_LOOK_NS  INT64_C(20000000) /* after which the waiting looks who has gone */
@@ -81,7 +81,6 @@ static uint32_t pending;             /* asked and not answered; holder and handl
 static uint32_t released;            /* generation of the last hold that is over */
 static struct gc_thread *held[SLOTS];
 static unsigned held_count;
-static int library_threads[LIBRARY_THREADS]; /* 0: free */
 static uint64_t last_hold_ns;
 
 static uint32_t state_of(uint32_t gen, unsigned phase) { return gen * PHASES + phase; }
@@ -184,24 +183,6 @@ bool gc_world_start(void) {
     return ok;
 }
 
-bool gc_world_register_library_thread(void) {
-    int tid = gm_os_gettid();
-    for (unsigned i = 0; i < LIBRARY_THREADS; i++) {
-        int none = 0, there = gm_load_relaxed(&library_threads[i]);
-        if (there == tid) return true;
-        if (there != 0 && gm_os_thread_exists(there)) continue;
-        none = there; /* free, or its thread has gone */
-        if (gm_cas_acq_rel(&library_threads[i], &none, tid)) return true;
-    }
-    return false;
-}
-
-static bool is_library_thread(int tid) {
-    for (unsigned i = 0; i < LIBRARY_THREADS; i++)
-        if (gm_load_relaxed(&library_threads[i]) == tid) return true;
-    return false;
-}
-
 /* ---- what /proc says of one thread */
 
 /* Reads a file of /proc/self/task/TID into `text`, 0-terminated; false: the thread has gone. */
@@ -259,7 +240,7 @@ static bool ask(struct slot *s, int tid) {
     info.si_pid = getpid();
     info.si_value.sival_ptr = s;
     s->thread.tid = tid;
-    if (is_library_thread(tid)) {
+    if (gm_os_is_library_thread(tid)) {
         set_phase(s, NOT_ASKED);
         present++;
         return true;
@@ -448,5 +429,5 @@ void gc_world_fork_child(void) {
     used = present = held_count = 0;
     gm_store_relaxed(&pending, 0);
     gm_store_relaxed(&released, generation);
-    memset(library_threads, 0, sizeof library_threads);
+    gm_os_forget_library_threads();
 }

@@ -27,7 +27,7 @@ enum gc_hold { GC_HELD, GC_HOLD_FAILED };
  * it too; called early, before the program has blocked signals, it makes sure that ours is not. */
 bool gc_world_start(void);
 
-/* Stops every other thread of the process but the library's. The caller spills its own registers. On
+/* Stops every other thread of the process but the library's (gm_os_enter_library_thread). The caller spills its own registers. On
  * failure nobody is held, and `why` (n bytes) says in one line who did not stop, or what stood against it. */
 enum gc_hold gc_world_hold(char *why, size_t n);
 void gc_world_release(void);
@@ -35,9 +35,6 @@ void gc_world_release(void);
 /* The held threads; only while held. i < gc_world_count(). */
 unsigned gc_world_count(void);
 const struct gc_thread *gc_world_thread(unsigned i);
-
-/* The calling thread is the collector's own: neither stopped nor listed. False: no room for one more. */
-bool gc_world_register_library_thread(void);
 
 /* From the call of the last successful hold to the moment everybody stood, nanoseconds. */
 uint64_t gc_world_last_hold_ns(void);

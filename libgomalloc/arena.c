@@ -139,7 +139,7 @@ static struct gm_arena **sparse_slot(uintptr_t p, bool make) {
     /* acquire: pairs with the release below, so the leaf's zeroed contents are seen. */
     struct gm_arena **l = gm_load_acquire(leaf);
     if (!l && make) {
-        l = gm_meta_alloc(sizeof(*l) << LEAF_BITS, GM_CACHE_LINE);
+        l = gm_meta_alloc_own(sizeof(*l) << LEAF_BITS, GM_CACHE_LINE);
         if (l) gm_store_release(leaf, l);
     }
     return l ? &l[n & ((1u << LEAF_BITS) - 1)] : NULL;
@@ -173,7 +173,7 @@ static bool publish(struct gm_arena *a) {
 struct gm_arena *gm_arena_new(size_t bytes) {
     size_t size = gm_align_up(bytes, GM_ARENA_SIZE);
     if (size < bytes) return NULL;
-    if (!spare) spare = gm_meta_alloc(sizeof *spare, GM_CACHE_LINE);
+    if (!spare) spare = gm_meta_alloc_own(sizeof *spare, GM_CACHE_LINE);
     struct gm_arena *a = spare, *rest = a ? a->next : NULL;
     if (!a || !reserve(a, size, GM_ARENA_SIZE)) return NULL;
     if (!publish(a)) {

@@ -48,13 +48,13 @@ static unsigned living;
 static struct gm_cache_counts dead[GM_CLASSES]; /* of ended threads (threads lock) */
 static struct gm_cache_counts direct[GM_CLASSES]; /* without a cache (atomic) */
 
-static struct gm_fix caches = GM_FIX_INIT(GM_CACHE_BYTES, GM_CACHE_LINE);
-static struct gm_fix mores = GM_FIX_INIT(sizeof(struct gm_cache_more), GM_CACHE_LINE);
+static struct gm_fix caches = GM_FIX_INIT_OWN(GM_CACHE_BYTES, GM_CACHE_LINE);
+static struct gm_fix mores = GM_FIX_INIT_OWN(sizeof(struct gm_cache_more), GM_CACHE_LINE);
 /* Records of 8, 16, 32, 64, 128 words for arrays outside the cache's own record. The first also holds arrays of
  * fewer words: how much a bin may keep does not depend on where its array lies. */
 enum { ARRAY_KINDS = 5 };
 static struct gm_fix arrays[ARRAY_KINDS] = {
-    GM_FIX_INIT(64, 64), GM_FIX_INIT(128, 64), GM_FIX_INIT(256, 64), GM_FIX_INIT(512, 64), GM_FIX_INIT(1024, 64),
+    GM_FIX_INIT_OWN(64, 64), GM_FIX_INIT_OWN(128, 64), GM_FIX_INIT_OWN(256, 64), GM_FIX_INIT_OWN(512, 64), GM_FIX_INIT_OWN(1024, 64),
 };
 static struct gm_fix *arrays_of(unsigned words) { return &arrays[words < 8 ? 0 : gm_high_bit(words) - 3]; }
 

@@ -15,8 +15,9 @@ GM_INLINE void gm_init_once(void) {
 
 /* A slot of class cls for n bytes, by whatever path; NULL and ENOMEM. */
 void *gm_alloc_class(size_t n, unsigned cls);
-/* The last resort before NULL: brings home what lies in caches and batches. True: worth another try. */
-bool gm_reclaim(void);
+/* The last resort before NULL for n bytes: a collection, if there is a collector, and what lies in caches and batches
+ * comes home. True: worth another try. */
+bool gm_reclaim(size_t n);
 /* errno = ENOMEM, NULL. */
 void *gm_out_of_memory(void);
 

@@ -9,6 +9,7 @@
 #include "libgomalloc/central.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/noscan.h"
 #include "libgomalloc/profile.h"
@@ -17,6 +18,7 @@
 
 bool gm_gc_start(bool shared) {
     gm_init_once();
+    gm_class_leave_end_room();
     gm_heap_lock();
     bool made = gm_arena_make_marks(shared);
     gm_heap_unlock();
@@ -61,6 +63,17 @@ void gm_gc_flip(void) { gm_cache_flip(); }
 void gm_gc_each_own(void (*fn)(void *arg, uintptr_t p), void *arg) {
     gm_cache_each_tiny(fn, arg);
     gm_nested_each_deferred(fn, arg);
+}
+
+void gm_gc_each_private(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg) {
+    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {
+        size_t committed = gm_load_relaxed(&a->committed);
+        if (a->size == 0) continue;
+        fn(arg, a->base, a->base + a->size);
+        fn(arg, (uintptr_t)a->pages, (uintptr_t)a->state + (committed >> GM_STATE_SHIFT)); /* one after the other */
+        if (a->marks) fn(arg, (uintptr_t)a->marks, (uintptr_t)a->marks + (a->size >> (GM_STATE_SHIFT + 3)));
+    }
+    gm_meta_each_own(fn, arg);
 }
 
 /* ---- what an address is */

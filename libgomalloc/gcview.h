@@ -24,7 +24,8 @@
 #include "libgomalloc/span.h"
 
 /* The mark bitmap is made before the first cycle, for the arenas there are and those to come. `shared`: a
- * forked child's marks are seen here. False: no memory for it. Once (heap lock). */
+ * forked child's marks are seen here. From now on objects have room behind their ends (gm_class_leave_end_room).
+ * False: no memory for it. While there is one thread, the first time (heap lock). */
 bool gm_gc_start(bool shared);
 /* Child of a host's fork: its marks must not be its parent's. False: no memory; there can be no cycle. */
 bool gm_gc_fork_child(void);
@@ -43,6 +44,10 @@ int64_t gm_gc_heap_out(void);
 void gm_gc_flip(void);
 /* Addresses the allocator itself holds on to: tiny blocks that are open, frees that were put off. World held. */
 void gm_gc_each_own(void (*fn)(void *arg, uintptr_t p), void *arg);
+
+/* Memory that holds addresses of objects and is no root: the heaps, their tables and bitmaps, and the allocator's own
+ * records. At most a few ranges and three for each arena. World held. */
+void gm_gc_each_private(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg);
 
 /* What a word points to. */
 enum gm_gc_kind { GM_GC_NOTHING, GM_GC_SLOT, GM_GC_PAIR /* two slots of class 8 */, GM_GC_LARGE };

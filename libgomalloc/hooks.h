@@ -8,13 +8,6 @@
 
 #include "libgomalloc/base/atomic.h"
 
-/* What the collector tells; part of the statistics. All atomic. */
-enum { GM_PAUSE_BUCKETS = 24 }; /* bucket k counts pauses below 2^k us, the last one all longer ones */
-struct gm_gc_numbers {
-    uint64_t next_gc, last_gc_ns, pause_total_ns, pause_max_ns, num_gc, num_forced_gc, gc_sys;
-    uint64_t pauses[GM_PAUSE_BUCKETS];
-};
-
 struct gm_hooks {
     bool on;                     /* heap_out is kept (written once, before the host has threads) */
     uint32_t armed;              /* atomic: poll wants to be called */
@@ -24,9 +17,11 @@ struct gm_hooks {
     void (*poll)(void);
     /* A class has no slot at home and would grow. True: slots may have come home, look again. No lock is held. */
     bool (*before_growth)(void);
+    /* There is no memory for n bytes. As poll; collects, if that may help. */
+    void (*out_of_memory)(size_t n);
+    uint32_t unforked;           /* atomic: the program keeps memory out of its forks, so no copy of it is whole */
     /* Around the host's fork, before all locks and after them; NULL while off. */
     void (*fork_prepare)(void), (*fork_parent)(void), (*fork_child)(void);
-    struct gm_gc_numbers numbers;
 };
 extern GM_HIDDEN struct gm_hooks gm_hooks;
 

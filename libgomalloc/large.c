@@ -20,7 +20,7 @@
 enum { MOVE_MIN = 256 * 1024, ZERO_BY_RELEASE_MIN = 512 * 1024, MAX_MOVED = 4096 };
 static uint32_t moved_spans; /* atomic */
 
-static size_t pages_of(size_t n) { return gm_align_up(gm_max(n, 1), GM_PAGE_SIZE) >> GM_PAGE_SHIFT; }
+static size_t pages_of(size_t n) { return gm_align_up(gm_max(n, 1) + gm_class_end_room, GM_PAGE_SIZE) >> GM_PAGE_SHIFT; }
 
 static struct gm_span *new_large(size_t n, size_t align, unsigned flags, bool *zero) {
     if (n > LARGE_MAX || align > LARGE_MAX) return NULL;
@@ -29,7 +29,7 @@ static struct gm_span *new_large(size_t n, size_t align, unsigned flags, bool *z
     gm_hooks_poll();
     size_t align_pages = align > GM_PAGE_SIZE ? align >> GM_PAGE_SHIFT : 1;
     struct gm_span *s = gm_heap_alloc_large(pages_of(n), align_pages, n, flags, zero);
-    if (!s && gm_reclaim()) s = gm_heap_alloc_large(pages_of(n), align_pages, n, flags, zero);
+    if (!s && gm_reclaim(n)) s = gm_heap_alloc_large(pages_of(n), align_pages, n, flags, zero);
     return s;
 }
 

@@ -100,10 +100,16 @@ GM_COLD void *gm_out_of_memory(void) {
     return NULL;
 }
 
-GM_COLD bool gm_reclaim(void) {
+/* Brings home what lies in this thread's cache and in batches. */
+static GM_COLD void flush(void) {
     struct gm_cache *c = gm_cache_mine();
     if (c) gm_cache_flush(c);
     gm_cache_flush_transfers();
+}
+
+GM_COLD bool gm_reclaim(size_t n) {
+    if (gm_load_relaxed(&gm_hooks.on)) gm_hooks.out_of_memory(n);
+    flush();
     return true;
 }
 
@@ -121,7 +127,7 @@ static void *hand_out_direct(void *p, size_t n, unsigned cls) {
 /* For threads without a cache, and when the reservation is exhausted. */
 static GM_COLD void *alloc_direct(size_t n, unsigned cls) {
     void *p = gm_central_take_one(cls);
-    if (!p && gm_reclaim()) p = gm_central_take_one(cls);
+    if (!p && gm_reclaim(n)) p = gm_central_take_one(cls);
     return p ? hand_out_direct(p, n, cls) : gm_out_of_memory();
 }
 
@@ -209,6 +215,6 @@ void *gm_alloc_zeroed(size_t n) {
 size_t gm_trim(void) {
     if (gm_nested()) return 0;
     gm_init_once();
-    gm_reclaim();
+    flush();
     return gm_scavenge_all();
 }

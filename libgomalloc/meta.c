@@ -1,5 +1,5 @@
-/* See meta.h. Memory comes from the region in the heap's reservation, a quarter megabyte at a time, and
- * from new mappings when that is exhausted or there is none; only touched pages cost. */
+/* See meta.h. The allocator's own comes from the region in the heap's reservation, a quarter megabyte at a time, and
+ * from new mappings when that is exhausted or there is none, as everything else does; only touched pages cost. */
 #include "libgomalloc/meta.h"
 
 #include "libgomalloc/base/bits.h"
@@ -7,10 +7,10 @@
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/os/os.h"
 
-enum { CHUNK = 256 * 1024, SMALL_CHUNK = 64 * 1024 };
+enum { CHUNK = 256 * 1024, SMALL_CHUNK = 64 * 1024, OUTSIDE = 64 };
 
 static struct gm_lock meta_lock = GM_LOCK_INIT(GM_RANK_META);
-static uintptr_t chunk_next, chunk_end; /* guarded by meta_lock */
+static struct chunk { uintptr_t next, end; } own, other; /* guarded by meta_lock */
 static size_t mapped_bytes;
 const size_t *const gm_meta_root = &mapped_bytes;
 
@@ -18,27 +18,29 @@ void gm_meta_lock(void) { gm_lock(&meta_lock); }
 void gm_meta_unlock(void) { gm_unlock(&meta_lock); }
 
 static uintptr_t region, region_ready, region_end; /* guarded by meta_lock; ready up to region_ready */
+static struct { uintptr_t low, high; } outside[OUTSIDE];     /* mappings of the allocator's own (meta_lock) */
+static unsigned outside_count;
 
 void gm_meta_set_region(void *p, size_t size) {
     gm_lock(&meta_lock);
-    region = region_ready = chunk_next = chunk_end = (uintptr_t)p;
+    region = region_ready = own.next = own.end = (uintptr_t)p;
     region_end = region + size;
     gm_unlock(&meta_lock);
 }
 
-static bool in_region(void) { return region != 0 && chunk_end >= region && chunk_end <= region_end; }
+static bool in_region(void) { return region != 0 && own.end >= region && own.end <= region_end; }
 
 static bool extend_region(size_t size) {
-    if (!in_region() || size > region_end - chunk_end || !gm_os_commit((void *)chunk_end, size)) return false;
-    region_ready = chunk_end += size;
-    gm_os_name((void *)region, chunk_end - region, "gomalloc records");
+    if (!in_region() || size > region_end - own.end || !gm_os_commit((void *)own.end, size)) return false;
+    gm_store_relaxed(&region_ready, own.end += size);
+    gm_os_name((void *)region, own.end - region, "gomalloc records");
     gm_store_relaxed(&mapped_bytes, mapped_bytes + size);
     return true;
 }
 
 bool gm_meta_commit(size_t bytes) {
     gm_lock(&meta_lock);
-    size_t have = chunk_end - region, want = gm_align_up(bytes, SMALL_CHUNK);
+    size_t have = own.end - region, want = gm_align_up(bytes, SMALL_CHUNK);
     bool done = !in_region() || want <= have || want > region_end - region || extend_region(want - have);
     gm_unlock(&meta_lock);
     return done;
@@ -54,9 +56,16 @@ void gm_meta_shrink_region(size_t size) {
     gm_unlock(&meta_lock);
 }
 
-static bool new_chunk(size_t size) {
+static void remember(uintptr_t low, uintptr_t high) {
+    if (outside_count == OUTSIDE) return;
+    outside[outside_count].low = low;
+    outside[outside_count].high = high;
+    gm_store_release(&outside_count, outside_count + 1); /* a reader stops us anywhere: the entry is whole */
+}
+
+static bool new_chunk(struct chunk *c, size_t size) {
     size_t want = gm_align_up(gm_max(size, CHUNK), SMALL_CHUNK);
-    if (extend_region(want) || extend_region(gm_align_up(size, SMALL_CHUNK))) return true;
+    if (c == &own && (extend_region(want) || extend_region(gm_align_up(size, SMALL_CHUNK)))) return true;
     void *p = gm_os_map(want);
     if (!p) { /* little address space is left: take no more than needed */
         want = gm_align_up(size, SMALL_CHUNK);
@@ -65,26 +74,35 @@ static bool new_chunk(size_t size) {
     if (!p) return false;
     gm_os_name(p, want, "gomalloc records");
     gm_store_relaxed(&mapped_bytes, mapped_bytes + want);
-    chunk_next = (uintptr_t)p;
-    chunk_end = chunk_next + want;
+    c->next = (uintptr_t)p;
+    c->end = c->next + want;
+    if (c == &own) remember(c->next, c->end);
     return true;
 }
 
-static void *alloc_locked(size_t size, size_t align) {
-    uintptr_t p = gm_align_up(chunk_next, align);
-    if (chunk_next == 0 || p + size > chunk_end) {
-        if (!new_chunk(size + align)) return NULL;
-        p = gm_align_up(chunk_next, align);
+static void *alloc_locked(struct chunk *c, size_t size, size_t align) {
+    uintptr_t p = gm_align_up(c->next, align);
+    if (c->next == 0 || p + size > c->end) {
+        if (!new_chunk(c, size + align)) return NULL;
+        p = gm_align_up(c->next, align);
     }
-    chunk_next = p + size;
+    c->next = p + size;
     return (void *)p;
 }
 
-void *gm_meta_alloc(size_t size, size_t align) {
+static void *alloc(struct chunk *c, size_t size, size_t align) {
     gm_lock(&meta_lock);
-    void *p = alloc_locked(size, align);
+    void *p = alloc_locked(c, size, align);
     gm_unlock(&meta_lock);
     return p;
+}
+
+void *gm_meta_alloc(size_t size, size_t align) { return alloc(&other, size, align); }
+void *gm_meta_alloc_own(size_t size, size_t align) { return alloc(&own, size, align); }
+
+void gm_meta_each_own(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg) {
+    if (region) fn(arg, region, gm_load_relaxed(&region_ready));
+    for (unsigned i = 0; i < gm_load_acquire(&outside_count); i++) fn(arg, outside[i].low, outside[i].high);
 }
 
 size_t gm_meta_mapped(void) { return gm_load_relaxed(&mapped_bytes); }
@@ -93,7 +111,7 @@ void *gm_fix_get(struct gm_fix *f) {
     gm_lock(&meta_lock);
     void *p = f->free;
     if (p) f->free = *(void **)p;
-    else if ((p = alloc_locked(f->size, f->align)) != NULL) gm_count_add(&f->total, 1);
+    else if ((p = alloc_locked(f->own ? &own : &other, f->size, f->align)) != NULL) gm_count_add(&f->total, 1);
     if (p) gm_count_add(&f->in_use, 1);
     gm_unlock(&meta_lock);
     return p;

@@ -93,7 +93,7 @@ static void check(void) {
 }
 
 static void print_array(const char *type, const char *name, int n, int (*value)(int)) {
-    printf("\nconst %s %s[%d] = {", type, name, n);
+    printf("\n%s %s[%d] = {", type, name, n);
     for (int i = 0; i < n; i++) printf("%s%d,", i % 16 ? " " : "\n    ", value(i));
     printf("\n};\n");
 }
@@ -123,10 +123,10 @@ int main(void) {
                100.0 * (size - class[c - 1].size - 1) / size);
     }
     printf(" */\n#define GM_CLASSES %d\n#define GM_FIRST_MEDIUM %d /* the first class above 1024 bytes */\n\n#ifdef GM_SIZECLASS_TABLES", classes, class_of(1025));
-    print_array("uint16_t", "gm_class_size", classes, size_at);
-    print_array("uint8_t", "gm_class_pages", classes, pages_at);
-    print_array("uint16_t", "gm_class_slots", classes, slots_at);
-    print_array("uint32_t", "gm_class_reciprocal", classes, reciprocal_at);
+    print_array("const uint16_t", "gm_class_size", classes, size_at);
+    print_array("const uint8_t", "gm_class_pages", classes, pages_at);
+    print_array("const uint16_t", "gm_class_slots", classes, slots_at);
+    print_array("const uint32_t", "gm_class_reciprocal", classes, reciprocal_at);
     print_array("uint8_t", "gm_class_small", 1024 / 8 + 1, small_at);
     print_array("uint8_t", "gm_class_medium", (MAX_SMALL - 1024) / 128 + 1, medium_at);
     printf("#endif\n");

@@ -98,7 +98,7 @@ static void *alloc(size_t n, unsigned flags, bool zeroed) {
     } else {
         cls = gm_class_of(gm_max(n, 16)); /* no class 8: its slots share their mark bits */
         p = take(kind, cls);
-        if (!p && gm_reclaim()) p = take(kind, cls);
+        if (!p && gm_reclaim(n)) p = take(kind, cls);
         if (!p) return gm_out_of_memory();
         gm_cache_count_direct(cls, n);
         if (gm_load_relaxed(&gm_always_slow)) gm_exact_alloc(p, gm_class_size[cls], n);

@@ -8,7 +8,10 @@
 #include "libgomalloc/noscan.h"
 
 /* A slot is kept when shrinking leaves it at least half full: moving costs more than it saves. */
-static bool worth_keeping(size_t n, size_t usable) { return n <= usable && (n >= usable / 2 || usable <= 64); }
+static bool worth_keeping(size_t n, size_t usable) {
+    size_t need = n > 16 && n <= GM_MEDIUM_MAX ? n + gm_class_end_room : n;
+    return need <= usable && (need >= usable / 2 || usable <= 64);
+}
 
 void *gm_realloc_move(void *p, size_t usable, size_t n) {
     int saved = errno;

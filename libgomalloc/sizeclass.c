@@ -1,3 +1,19 @@
 /* The generated tables, in one object. */
 #define GM_SIZECLASS_TABLES
 #include "libgomalloc/sizeclass.h"
+
+size_t gm_class_end_room;
+
+/* An entry whose largest size fills its class wholly says the next class. */
+static void leave_room(uint8_t *table, unsigned from, unsigned to, size_t offset, size_t step) {
+    for (unsigned i = from; i < to; i++)
+        if (gm_class_size[table[i]] == offset + i * step && table[i] + 1 < GM_CLASSES) table[i]++;
+}
+
+GM_COLD void gm_class_leave_end_room(void) {
+    if (gm_class_end_room) return;
+    gm_class_end_room = 1;
+    /* Not the last entry: the next class is none of those that the small fast path counts. */
+    leave_room(gm_class_small, 16 / 8 + 1, sizeof gm_class_small - 1, 0, 8);
+    leave_room(gm_class_medium, 1, sizeof gm_class_medium, GM_SMALL_MAX, 128);
+}

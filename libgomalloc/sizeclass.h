@@ -16,8 +16,16 @@ extern GM_HIDDEN const uint16_t gm_class_size[GM_CLASSES];       /* bytes of a s
 extern GM_HIDDEN const uint8_t gm_class_pages[GM_CLASSES];       /* 8 KiB pages of a span */
 extern GM_HIDDEN const uint16_t gm_class_slots[GM_CLASSES];      /* slots of a span */
 extern GM_HIDDEN const uint32_t gm_class_reciprocal[GM_CLASSES]; /* offset / size == offset * reciprocal >> 32 */
-extern GM_HIDDEN const uint8_t gm_class_small[GM_SMALL_MAX / 8 + 1];
-extern GM_HIDDEN const uint8_t gm_class_medium[(GM_MEDIUM_MAX - GM_SMALL_MAX) / 128 + 1];
+/* Written once at most, by the next but one. */
+extern GM_HIDDEN uint8_t gm_class_small[GM_SMALL_MAX / 8 + 1];
+extern GM_HIDDEN uint8_t gm_class_medium[(GM_MEDIUM_MAX - GM_SMALL_MAX) / 128 + 1];
+
+/* Bytes that an object is made larger than asked for, 0 or 1; and the call that makes it 1, before there are threads.
+ * For a collector: what points just past an object of more than 16 bytes then points into it still (a header
+ * without anything behind it: the only pointer kept may be the one behind the header). Not so for objects of
+ * exactly 1024 or 32768 bytes, where the tables end, and of 16 bytes and less, which would take twice their memory. */
+extern GM_HIDDEN size_t gm_class_end_room;
+void gm_class_leave_end_room(void);
 
 /* size_t, so that no code is spent on widening a table entry twice. */
 GM_INLINE size_t gm_class_of_small(size_t n) { return gm_class_small[(n + 7) >> 3]; }

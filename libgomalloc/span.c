@@ -11,9 +11,9 @@
 enum { KINDS = 4 };
 static const unsigned kind_words[KINDS] = { 1, 3, 9, 17 };
 static struct gm_fix records[KINDS] = {
-    GM_FIX_INIT(64, 64), GM_FIX_INIT(128, 64), GM_FIX_INIT(128, 64), GM_FIX_INIT(192, 64),
+    GM_FIX_INIT_OWN(64, 64), GM_FIX_INIT_OWN(128, 64), GM_FIX_INIT_OWN(128, 64), GM_FIX_INIT_OWN(192, 64),
 };
-static struct gm_fix sides8 = GM_FIX_INIT(GM_SIDE_SMALL8, 64), sides_tiny = GM_FIX_INIT(GM_SIDE_TINY, 64);
+static struct gm_fix sides8 = GM_FIX_INIT_OWN(GM_SIDE_SMALL8, 64), sides_tiny = GM_FIX_INIT_OWN(GM_SIDE_TINY, 64);
 
 const struct gm_fix *const gm_span_roots[GM_SPAN_FIXES] = { &records[0], &records[1], &records[2], &records[3], &sides8, &sides_tiny };
 

@@ -14,10 +14,10 @@
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/central.h"
 #include "libgomalloc/conf.h"
+#include "libgomalloc/endpoint.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/gomalloc.h"
 #include "libgomalloc/heap.h"
-#include "libgomalloc/hooks.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/scavenge.h"
@@ -49,15 +49,9 @@ static void read_stats(struct gomalloc_stats *s) {
     gm_init_once();
     gather(&parts);
     gm_stats_sum(&parts, s);
-    const struct gm_gc_numbers *gc = &gm_hooks.numbers;
-    s->next_gc = gm_load_relaxed(&gc->next_gc);
-    s->last_gc_ns = gm_load_relaxed(&gc->last_gc_ns);
-    s->pause_total_ns = gm_load_relaxed(&gc->pause_total_ns);
-    s->pause_max_ns = gm_load_relaxed(&gc->pause_max_ns);
-    s->num_gc = gm_load_relaxed(&gc->num_gc);
-    s->num_forced_gc = gm_load_relaxed(&gc->num_forced_gc);
-    s->gc_sys = gm_load_relaxed(&gc->gc_sys);
-    s->sys += s->gc_sys;
+    for (const struct gm_endpoint_counter *c = gm_endpoint.counter; c < gm_endpoint.counter + GM_ENDPOINT_COUNTERS && c->at; c++)
+        *(uint64_t *)((char *)s + c->offset) += gm_load_relaxed(c->at);
+    s->sys += s->gc_sys + s->stacks_sys;
 }
 
 GM_EXPORT void gomalloc_read_stats(struct gomalloc_stats *out, size_t size) {

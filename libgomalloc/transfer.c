@@ -29,7 +29,7 @@ struct places {
 };
 static struct places place[GM_CLASSES];
 static struct places spare;
-static struct gm_fix records = GM_FIX_INIT(sizeof(struct batch), 8);
+static struct gm_fix records = GM_FIX_INIT_OWN(sizeof(struct batch), 8);
 const struct gm_transfer_roots gm_transfer_roots = { place, &records, sizeof(struct places), offsetof(struct places, at), PLACES,
                                                      offsetof(struct batch, n) };
 

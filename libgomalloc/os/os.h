@@ -79,6 +79,12 @@ bool gm_os_thread_exists(int tid);
 /* Starts a thread of the library's own: detached, all signals blocked that may be. Called where the
  * program could start one itself. False: refused. */
 bool gm_os_thread_start(void (*run)(void), const char *name);
+/* The calling thread is the library's own: the collector neither stops it nor looks for pointers on it. What
+ * gm_os_thread_start has started is one. False: no room for one more. */
+bool gm_os_enter_library_thread(void);
+bool gm_os_is_library_thread(int tid);
+/* Child of a fork: there are none. */
+void gm_os_forget_library_threads(void);
 /* Threads of the process that still run: a main thread that has ended does not count. */
 unsigned gm_os_threads_alive(void);
 /* A key whose `at_exit` runs when a thread that has set it (to other than NULL) ends; the key's value

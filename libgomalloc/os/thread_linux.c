@@ -63,6 +63,7 @@ enum { THREAD_STACK = 1 << 20 };
 
 static void *thread_main(void *arg) {
     union { void *p; void (*run)(void); } u = { arg };
+    gm_os_enter_library_thread(); /* refused: it is held and looked at like any other */
     u.run();
     return NULL;
 }

@@ -27,7 +27,7 @@ static inline void verify_all(void) {
 static inline void expect_all_home(void) {
     struct gm_heap_stats h;
     gm_init_once();
-    gm_reclaim();
+    gm_reclaim(1);
     verify_all();
     for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
         if (!expect_eq(gm_central_out(cls), 0)) diag("class %u", cls);

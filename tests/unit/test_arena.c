@@ -171,9 +171,9 @@ TEST(no_leaf_for_the_sparse_map) {
     fake_fail_from(FAKE_RESERVE, 1);
     gm_init_once();
     fake_fail(FAKE_FALLIBLE, 0);
-    expect(gm_fix_get(&(struct gm_fix)GM_FIX_INIT(64, 64))); /* the record chunk is there */
-    while (gm_meta_alloc(8192, 8) && gm_meta_mapped() <= 256 * 1024) {}
-    while (gm_meta_mapped() <= 512 * 1024 && fake.calls[FAKE_MAP] < 3) gm_meta_alloc(8192, 8);
+    expect(gm_fix_get(&(struct gm_fix)GM_FIX_INIT_OWN(64, 64))); /* the record chunk is there */
+    while (gm_meta_alloc_own(8192, 8) && gm_meta_mapped() <= 256 * 1024) {}
+    while (gm_meta_mapped() <= 512 * 1024 && fake.calls[FAKE_MAP] < 3) gm_meta_alloc_own(8192, 8);
     size_t before = fake.bytes[FAKE_RESERVED] + fake.committed;
     fake_fail_from(FAKE_MAP, 1);
     size_t tries = 0;
@@ -275,12 +275,12 @@ TEST(records_stay_when_reserved_space_goes_back) {
     void *p = gm_alloc(100);
     /* More records than such a small heap needs, then a chunk from elsewhere. */
     char *record[64];
-    for (int i = 0; i < 64; i++) check_fill(record[i] = gm_meta_alloc(65536, 64), 65536, (uint64_t)i);
+    for (int i = 0; i < 64; i++) check_fill(record[i] = gm_meta_alloc_own(65536, 64), 65536, (uint64_t)i);
     fake_fail(FAKE_COMMIT, 1);
     size_t maps = fake.calls[FAKE_MAP];
     for (int i = 0; i < 100 && fake.calls[FAKE_MAP] == maps; i++) {
         fake_fail_from(FAKE_COMMIT, 1);
-        gm_meta_alloc(65536, 64);
+        gm_meta_alloc_own(65536, 64);
     }
     fake_fail(FAKE_FALLIBLE, 0);
     expect(fake.calls[FAKE_MAP] > maps);

@@ -150,7 +150,7 @@ TEST(destructors_may_allocate_until_the_very_end) {
         expect(rounds >= 4);
         expect_living((unsigned)order); /* this thread has a cache from the second time on */
         gm_free(late[rounds]);
-        gm_reclaim();
+        gm_reclaim(1);
         gm_cache_flush(gm_tc);
     }
     expect_all_home();

@@ -90,7 +90,7 @@ TEST(last_item_and_first_variable_count) {
 
 /* Whatever is not built: giving the default is allowed for every option, as help prints it. */
 TEST(defaults_can_be_given) {
-    expect_str(read_gomalloc("GOMALLOC=gc:off,gcpercent:off,memlimit:cgroup,free:honour,barrier:auto,"
+    expect_str(read_gomalloc("GOMALLOC=gc:off,gcpercent:100,memlimit:cgroup,free:honour,barrier:auto,"
                              "scavenge:on,madvise:dontneed,thp:auto,harden:off,stats:off,profile:off,"
                              "maxprocs:0,gctrace:0,scavtrace:0,schedtrace:0,scheddetail:0,help:off"),
                "");
@@ -120,18 +120,32 @@ TEST(bad_values) {
     expect(is_default());
 }
 
+TEST(the_collectors_values) {
+    expect_str(read_gomalloc("GOMALLOC=gc:on,gcpercent:20,free:ignore,barrier:fork,gctrace:1"), "");
+    expect_eq(gm_conf.gc, GM_GC_ON);
+    expect_eq(gm_conf.gcpercent, 20);
+    expect_eq(gm_conf.free, GM_FREE_IGNORE);
+    expect_eq(gm_conf.barrier, GM_BARRIER_FORK);
+    expect_eq(gm_conf.gctrace, 1);
+    expect_str(read_gomalloc("GOMALLOC=gcpercent:off"), "");
+    expect_eq(gm_conf.gcpercent, GM_CONF_OFF);
+}
+
+TEST(the_profiles_values) {
+    expect_str(read_gomalloc("GOMALLOC=profile:512K,gc:leak"), "");
+    expect_eq(gm_conf.profile, 512 * 1024);
+    expect_eq(gm_conf.gc, GM_GC_LEAK);
+    expect_str(read_gomalloc("GOMALLOC=profile:off"), "");
+    expect_eq(gm_conf.profile, GM_CONF_OFF);
+}
+
 TEST(values_not_built_yet) {
     static const char *const cases[][2] = {
-        {"gc:on", "gc:on is not built yet, using off"},
-        {"gc:leak", "gc:leak is not built yet, using off"},
-        {"gcpercent:50", "gcpercent:50 is not built yet, using off"},
-        {"free:ignore", "free:ignore is not built yet, using honour"},
+        {"gc:verify", "gc:verify is not built yet, using off"},
         {"barrier:uffd", "barrier:uffd is not built yet, using auto"},
         {"thp:never", "thp:never is not built yet, using auto"},
         {"harden:on", "harden:on is not built yet, using off"},
         {"harden", "harden:on is not built yet, using off"},
-        {"profile:512K", "profile:512K is not built yet, using off"},
-        {"gctrace:1", "gctrace:1 is not built yet, using 0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         read_gomalloc(check_format("GOMALLOC=%s", cases[i][0]));
@@ -177,11 +191,14 @@ TEST(bytes) {
 TEST(go_words_are_silent) {
     const char *const *well_formed =
         ENVIRONMENT("GOGC=50", "GOMAXPROCS=2", "GODEBUG=gctrace=1,schedtrace=1000,scheddetail=1");
-    expect_str(read_environment(well_formed), "");
-    expect(is_default());
-    expect_str(read_environment(ENVIRONMENT("GOGC=off", "GODEBUG=gctrace=0,scavtrace=0")), "");
-    expect(is_default());
     struct gm_conf defaults = gm_conf;
+    expect_str(read_environment(well_formed), "");
+    expect_eq(gm_conf.gcpercent, 50);
+    expect_eq(gm_conf.gctrace, 1);
+    gm_conf = defaults;
+    expect_str(read_environment(ENVIRONMENT("GOGC=off", "GODEBUG=gctrace=0,scavtrace=0")), "");
+    expect_eq(gm_conf.gcpercent, GM_CONF_OFF);
+    gm_conf = defaults;
     expect_str(read_environment(ENVIRONMENT("GOMEMLIMIT=1GiB", "GODEBUG=scavtrace=1")), "");
     expect_eq(gm_conf.memlimit, 1 << 30);
     expect_eq(gm_conf.scavtrace, 1);
@@ -208,7 +225,7 @@ TEST(help_names_everything) {
     expect(strstr(said, "memlimit    bytes|off|cgroup, 0..128T (default cgroup)\n") != NULL);
     expect(strstr(said, "stats       off|exit|exact (default off)\n") != NULL);
     expect(strstr(said, "free        honour|ignore (default honour)\n") != NULL);
-    expect(strstr(said, "built so far: honour\n") != NULL);
+    expect(strstr(said, "built so far: auto|fork|stop\n") != NULL);
 }
 
 TEST(help_comes_after_complaints_and_only_when_asked_for) {

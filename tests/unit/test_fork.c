@@ -100,7 +100,7 @@ static void adopt_all(void) {
 static void child_adopts(void) {
     expect(out_of_all() > PARKED * (GM_CLASSES - 2));
     adopt_all();
-    gm_reclaim();
+    gm_reclaim(1);
     verify_all();
     expect_eq(out_of_all(), PARKED * (GM_CLASSES - 2)); /* what is live */
     for (int t = 0; t < PARKED; t++)
@@ -118,14 +118,14 @@ static void child_adopts(void) {
 static struct gm_cache *victim;
 static void child_finds_one_busy(void) {
     adopt_all();
-    gm_reclaim();
+    gm_reclaim(1);
     verify_all();
     uint64_t live = PARKED * (GM_CLASSES - 2);
     expect(out_of_all() > live && out_of_all() < live + 4000);
     for (int t = 0; t < PARKED; t++)
         for (unsigned cls = 2; cls < GM_CLASSES; cls++) gm_free(their[t][cls]);
     work();
-    gm_reclaim();
+    gm_reclaim(1);
     verify_all();
 }
 
@@ -178,7 +178,7 @@ TEST(a_slot_in_the_hands_of_a_dead_thread_is_not_trusted) { with_parked(2); }
 /* A grandchild inherits the orphans of two generations. */
 static void grandchild(void) {
     adopt_all();
-    gm_reclaim();
+    gm_reclaim(1);
     verify_all();
     work();
 }

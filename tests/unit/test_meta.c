@@ -20,7 +20,7 @@ TEST(records_are_aligned_zero_and_apart) {
     for (int i = 0; i < N; i++) {
         size_t align = (size_t)1 << check_below(&rng, 13);
         size[i] = 1 + check_below(&rng, i % 100 == 0 ? 300000 : 500);
-        at[i] = gm_meta_alloc(size[i], align);
+        at[i] = gm_meta_alloc_own(size[i], align);
         if (!expect(at[i] && gm_is_aligned((uintptr_t)at[i], align))) return;
         expect(zero(at[i], size[i]));
         check_fill(at[i], size[i], (uint64_t)i);
@@ -38,26 +38,26 @@ TEST(records_are_aligned_zero_and_apart) {
 TEST(little_address_space_is_used_sparingly) {
     fake.limit = 128 * 1024; /* less than a chunk */
     size_t got = 0;
-    while (gm_meta_alloc(1000, 8)) got += 1000;
+    while (gm_meta_alloc_own(1000, 8)) got += 1000;
     expect(got > 100 * 1024);
     expect_at_most(gm_meta_mapped(), fake.limit);
     fake.limit = SIZE_MAX;
-    expect(gm_meta_alloc(1000, 8)); /* and goes on once there is more */
+    expect(gm_meta_alloc_own(1000, 8)); /* and goes on once there is more */
 }
 
 TEST(a_refusal_leaves_all_as_it_was) {
-    char *first = gm_meta_alloc(64, 64);
+    char *first = gm_meta_alloc_own(64, 64);
     expect(first);
     fake_fail_from(FAKE_MAP, 1);
-    expect(!gm_meta_alloc(10 << 20, 8));
-    char *second = gm_meta_alloc(64, 64); /* the chunk at hand still serves */
+    expect(!gm_meta_alloc_own(10 << 20, 8));
+    char *second = gm_meta_alloc_own(64, 64); /* the chunk at hand still serves */
     expect(second == first + 64);
     fake_fail(FAKE_FALLIBLE, 0);
-    expect(gm_meta_alloc(10 << 20, 8));
+    expect(gm_meta_alloc_own(10 << 20, 8));
 }
 
 TEST(fixed_records_are_reused) {
-    struct gm_fix f = GM_FIX_INIT(128, 64);
+    struct gm_fix f = GM_FIX_INIT_OWN(128, 64);
     enum { N = 1000 };
     static uint64_t *r[N];
     for (unsigned round = 0; round < 3; round++) {
@@ -81,7 +81,7 @@ TEST(fixed_records_are_reused) {
 }
 
 TEST(fixed_records_may_be_refused) {
-    struct gm_fix f = GM_FIX_INIT(4096, 4096);
+    struct gm_fix f = GM_FIX_INIT_OWN(4096, 4096);
     fake_fail_from(FAKE_MAP, 1);
     expect(!gm_fix_get(&f));
     expect_eq(f.in_use + f.total, 0);
@@ -91,7 +91,7 @@ TEST(fixed_records_may_be_refused) {
 
 TEST(mappings_that_touch_are_one) {
     /* The fake's maps lie side by side: nothing is lost between them. */
-    for (int i = 0; i < 600; i++) expect(gm_meta_alloc(4096, 8));
+    for (int i = 0; i < 600; i++) expect(gm_meta_alloc_own(4096, 8));
     expect_at_most(gm_meta_mapped(), 600 * 4096 + 256 * 1024);
 }
 

@@ -91,7 +91,7 @@ TEST(tiny_objects_grow_into_ordinary_ones) {
     expect(gm_owns(q));
     gm_free(p);
     gm_free(q);
-    gm_reclaim();
+    gm_reclaim(1);
     verify_all();
 }
 

@@ -36,7 +36,7 @@ TEST(records_are_counted) {
 
 TEST(a_record_without_its_side_table_is_not_lost) {
     gm_span_delete(gm_span_new(2)); /* maps the first chunk of records */
-    while (gm_meta_mapped() <= 256 * 1024 && gm_meta_alloc(512, 8)) {}
+    while (gm_meta_mapped() <= 256 * 1024 && gm_meta_alloc_own(512, 8)) {}
     fake_fail_from(FAKE_MAP, 1);
     struct gm_span *s;
     unsigned made = 0;

@@ -63,7 +63,7 @@ TEST(random_operations_against_a_model) {
     for (unsigned k = 0; k < N; k++)
         for (size_t i = 1; model[k].p && i < model[k].n; i++) expect(what_is(model[k].p + i) != GM_TINY);
     for (unsigned k = 0; k < N; k++) gm_free(model[k].p);
-    gm_reclaim();
+    gm_reclaim(1);
     verify_all();
     /* At most the span that blocks are taken from is left. */
     expect_at_most(gm_central_span_bytes(GM_CLASS_16), GM_PAGE_SIZE);
@@ -128,7 +128,7 @@ TEST(threads_free_each_others) {
     for (uintptr_t i = 0; i < 4; i++) pthread_create(&t[i], NULL, swapper, (void *)(i + 1));
     for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
     for (int i = 0; i < BOXES; i++) gm_free(box[i]);
-    gm_reclaim();
+    gm_reclaim(1);
     verify_all();
     expect_at_most(gm_central_span_bytes(GM_CLASS_16), GM_PAGE_SIZE);
 }

@@ -1,5 +1,6 @@
 /* Holding the threads of the process: everybody stands, wherever it was, and goes on as if nothing had been. */
 #include "gc/world.h"
+#include "libgomalloc/os/os.h"
 #include "libgomalloc/os/stop_signal.h"
 #include "tests/check.h"
 
@@ -400,8 +401,8 @@ TEST_LIMIT(the_parent_of_a_vfork_is_waited_for, 60) {
 /* ---- the library's own threads, fork */
 
 static void *be_the_library(void *arg) {
-    expect(gc_world_register_library_thread());
-    expect(gc_world_register_library_thread()); /* once is enough */
+    expect(gm_os_enter_library_thread());
+    expect(gm_os_enter_library_thread()); /* once is enough */
     while (!stop) counters[1]++;
     return NULL;
 }
