@@ -173,13 +173,15 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
 /* While allocations are sampled every one comes here (profile.c): the short way, if there is a slot and none is due. */
 static void *alloc_counted(size_t n, unsigned cls, bool exactly) {
     struct gm_cache *c = gm_tc_aside;
-    bool due = gm_profile_due(c, n);
+    bool due = c && gm_profile_due(c, n);
     if (GM_LIKELY(c && !due && gm_nested_mark == NULL && *c->top[cls])) {
         if (cls < GM_FIRST_MEDIUM) return gm_alloc_pop(c, n, cls);
         if (c->more) return gm_alloc_pop_medium(c, n, cls);
     }
     void *p = alloc_missed(n, cls, exactly);
-    if (due && p && !gm_nested()) gm_profile_record(gm_cache_mine(), p, n);
+    if (!p || gm_nested()) return p;
+    if (!c) due = gm_profile_due(c = gm_cache_mine(), n); /* the thread's first, or it has no cache */
+    if (due) gm_profile_record(c, p, n);
     return p;
 }
 

@@ -183,9 +183,11 @@ static struct gm_profile_site *site_here(void) {
 static void mark_as_sampled(uintptr_t p) {
     struct gm_arena *a = gm_arena_of((void *)p);
     struct gm_span *s = a ? gm_span_of(a, p) : NULL;
-    if (!s || gm_span_is_odd(s)) return; /* their frees come by anyway */
+    if (!s) return;
     if (s->cls == 0) {
         s->flags |= GM_SPAN_SAMPLED;
+    } else if (gm_span_is_odd(s)) {
+        return; /* their frees come by anyway */
     } else if (s->cls == GM_CLASS_8) {
         gm_small8_set(s, p, (uint8_t)(GM_PROFILE_8 | (gm_small8_state(s, p) & GM_STATE_COLOUR)));
     } else {

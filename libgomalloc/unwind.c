@@ -30,9 +30,16 @@
 
 #include "libgomalloc/base/bits.h"
 
-/* The library's own text (of a program it is linked into: all of that). */
+/* The library's own text; of a program that it is linked into, all of that, and then nothing is left out. */
 extern const char __ehdr_start[] GM_HIDDEN, etext[] GM_HIDDEN;
 static bool is_own(uintptr_t pc) { return pc - (uintptr_t)__ehdr_start < (uintptr_t)etext - (uintptr_t)__ehdr_start; }
+
+static bool is_the_program(void) {
+    static uint8_t known; /* 1: no, 2: yes */
+    struct gm_object o;
+    if (!known) known = gm_unwind_object((uintptr_t)__ehdr_start, &o) && o.name[0] == 0 ? 2 : 1;
+    return known == 2;
+}
 
 /* ---- the stack's words */
 
@@ -43,9 +50,12 @@ static bool is_readable(uintptr_t at) {
     return yes;
 }
 
+/* The last page that was found readable; at first none (0 is a page). */
 struct walk { uintptr_t known_page; };
+#define NO_PAGE UINTPTR_MAX
 
-static bool read_word(struct walk *w, uintptr_t at, uintptr_t *out) {
+/* Reads others' frames, redzones and all: nothing for a sanitizer to judge. */
+__attribute__((no_sanitize("address", "thread"))) static bool read_word(struct walk *w, uintptr_t at, uintptr_t *out) {
     uintptr_t page = at >> 12;
     if (at & 7) return false;
     if (page != w->known_page) {
@@ -59,6 +69,7 @@ static bool read_word(struct walk *w, uintptr_t at, uintptr_t *out) {
 /* Drops what is the library's own, unless that is all. */
 static unsigned without_own(uintptr_t *pc, unsigned n) {
     unsigned own = 0;
+    if (is_the_program()) return n;
     while (own < n && is_own(pc[own] - 1)) own++;
     if (own == n) own = 0;
     memmove(pc, pc + own, (n - own) * sizeof *pc);
@@ -341,7 +352,7 @@ static bool step(struct walk *w, const struct rule *r, uintptr_t *regs) {
 
 GM_NOINLINE unsigned gm_unwind(uintptr_t *pc, unsigned max) {
     uintptr_t regs[REGISTERS] = { 0 };
-    struct walk w = { 0 };
+    struct walk w = { NO_PAGE };
     unsigned n = 0;
     if (!_dl_find_object) return 0;
     __asm__ volatile("leaq 1f+1(%%rip), %%rax\n1: movq %%rax, %0\nmovq %%rsp, %1\nmovq %%rbp, %2\nmovq %%rbx, %3\nmovq %%r12, %4\nmovq %%r13, %5\nmovq %%r14, %6\nmovq %%r15, %7"
@@ -360,7 +371,7 @@ GM_NOINLINE unsigned gm_unwind(uintptr_t *pc, unsigned max) {
 bool gm_unwind_object(uintptr_t pc, struct gm_object *o) { return false; }
 
 GM_NOINLINE unsigned gm_unwind(uintptr_t *pc, unsigned max) {
-    struct walk w = { 0 };
+    struct walk w = { NO_PAGE };
     uintptr_t fp = (uintptr_t)__builtin_frame_address(0), up, ra;
     unsigned n = 0;
     while (n < max && read_word(&w, fp, &up) && read_word(&w, fp + 8, &ra) && ra > 4096) {

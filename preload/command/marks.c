@@ -140,12 +140,13 @@ uintptr_t live_part(const struct snapshot *s, const struct mapping *m) {
 /* The library's data, with the anonymous memory behind that is its bss. Linked into a program it is not told apart. */
 static bool is_the_library(const struct snapshot *s, const struct mapping *m) {
     const struct mapping *of = !*m->path && m > s->maps.m && m[-1].end == m->start ? m - 1 : m;
+    const char *own = (&s->copy)->library;
     char name[64], exe[4096];
-    if (strcmp(of->path, s->copy.library) != 0) return false;
+    if (strcmp(of->path, own) != 0) return false;
     snprintf(name, sizeof name, "/proc/%d/exe", (int)s->pid);
     ssize_t n = readlink(name, exe, sizeof exe - 1);
     exe[n > 0 ? n : 0] = 0;
-    return strcmp(exe, s->copy.library) != 0;
+    return strcmp(exe, own) != 0;
 }
 
 static bool holds_pointers(const struct snapshot *s, const struct mapping *m) {

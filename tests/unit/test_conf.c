@@ -131,13 +131,20 @@ TEST(the_collectors_values) {
     expect_eq(gm_conf.gcpercent, GM_CONF_OFF);
 }
 
+TEST(the_profiles_values) {
+    expect_str(read_gomalloc("GOMALLOC=profile:512K,gc:leak"), "");
+    expect_eq(gm_conf.profile, 512 * 1024);
+    expect_eq(gm_conf.gc, GM_GC_LEAK);
+    expect_str(read_gomalloc("GOMALLOC=profile:off"), "");
+    expect_eq(gm_conf.profile, GM_CONF_OFF);
+}
+
 TEST(values_not_built_yet) {
     static const char *const cases[][2] = {
         {"gc:verify", "gc:verify is not built yet, using off"},
         {"barrier:uffd", "barrier:uffd is not built yet, using auto"},
         {"harden:on", "harden:on is not built yet, using off"},
         {"harden", "harden:on is not built yet, using off"},
-        {"profile:512K", "profile:512K is not built yet, using off"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         read_gomalloc(check_format("GOMALLOC=%s", cases[i][0]));
