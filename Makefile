@@ -16,7 +16,7 @@ OPT.debug := -Og -foptimize-sibling-calls -DGM_DEBUG -fno-omit-frame-pointer
 OPT.asan := -O1 -fsanitize=address -fno-omit-frame-pointer -DGM_DEBUG
 OPT.ubsan := -O1 -fsanitize=undefined -fno-sanitize-recover=all -DGM_DEBUG
 OPT.tsan := -O1 -fsanitize=thread -DGM_DEBUG
-BASE = -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc -fno-plt -fno-tree-slp-vectorize -ffunction-sections \
+BASE = -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc -fno-plt -fno-tree-slp-vectorize -ffunction-sections -fdata-sections \
         -DGM_BUILD -D_GNU_SOURCE -I. -MMD -MP $(OPT.$(VARIANT))
 CFLAGS_ALL = -std=gnu17 $(BASE) $(CWARN) $(CFLAGS)
 CXXFLAGS_ALL = -std=gnu++17 $(BASE) $(WARN) -fno-rtti $(CXXFLAGS)
