@@ -218,13 +218,13 @@ TEST(fresh_chunks_of_slots_ask_for_huge_pages) {
     large_one = large(40 * CHUNK); /* large enough a heap, but this object asks for nothing */
     expect_eq(fake.huge_asked, 0);
     for (unsigned i = 0; i < 3 * CHUNK / pages; i++) {
-        struct gm_span *s = gm_heap_alloc_small(small, true);
+        struct gm_span *s = gm_heap_alloc_small(small, true, 0);
         if (!first && fake.huge_asked) first = s;
     }
     expect(fake.huge_asked >= 2 && fake.huge_asked <= 4);
     expect(first && first->start % GM_CHUNK_SIZE == 0);
     gm_heap_read_stats(&h);
-    struct gm_span *more = gm_heap_alloc_small(small, true);
+    struct gm_span *more = gm_heap_alloc_small(small, true, 0);
     gm_heap_verify();
     /* A hole in it: the wish is taken back first. */
     unsigned before = fake.small_asked;
@@ -243,7 +243,7 @@ TEST(fresh_chunks_of_slots_ask_for_huge_pages) {
 TEST(without_huge_pages_nothing_is_asked) {
     struct gm_span *s = large(40 * GM_CHUNK_PAGES);
     unsigned before = fake.small_asked; /* the tables */
-    for (int i = 0; i < 1000; i++) gm_heap_alloc_small(gm_class_of(1024), true);
+    for (int i = 0; i < 1000; i++) gm_heap_alloc_small(gm_class_of(1024), true, 0);
     gm_heap_free(s);
     gm_heap_scavenge(SIZE_MAX);
     expect_eq(fake.huge_asked, 0);
