@@ -234,6 +234,8 @@ install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
 	install -m 644 $B/libgomalloc.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 libgomalloc/gomalloc.h sched/gosched.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $B/gomalloc.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
+	install -d $(DESTDIR)$(PREFIX)/share/gdb/auto-load$(PREFIX)/lib # where gdb looks when it meets the library, if PREFIX is its own
+	install -m 644 libgomalloc/gomalloc-gdb.py $(DESTDIR)$(PREFIX)/share/gdb/auto-load$(PREFIX)/lib/libgomalloc.so-gdb.py
 	install -m 644 $B/gomalloc.3 $(DESTDIR)$(PREFIX)/share/man/man3/
 	install -m 644 $B/gomalloc.7 $(DESTDIR)$(PREFIX)/share/man/man7/
 

@@ -50,6 +50,12 @@ size_t gm_os_page_size(void) {
     return s;
 }
 
+/* Debuggers write core files of their own, and would write 300 GB of zeros for a reservation. */
+static void *leave_out(void *p, size_t size) {
+    quiet(SYS_madvise, (long)p, (long)size, MADV_DONTDUMP, 0, 0, 0);
+    return p;
+}
+
 /* Without MAP_NORESERVE: an inaccessible private mapping is not charged anyway, and gm_os_commit is
  * then charged like any malloc, so that the kernel refuses what the machine can never hold (an
  * oversized request answers NULL at once) and strict accounting (overcommit 2) sees the truth. */
@@ -58,23 +64,25 @@ void *gm_os_reserve(void *hint, size_t size, size_t align) {
     size_t extra = align > page ? align - page : 0;
     if (size + extra < size) return NULL;
     char *p = map(hint, size, PROT_NONE, 0);
-    if (p && gm_is_aligned((uintptr_t)p, align)) return p;
+    if (p && gm_is_aligned((uintptr_t)p, align)) return leave_out(p, size);
     if (p) gm_os_unmap(p, size);
     p = map(NULL, size + extra, PROT_NONE, 0);
     if (!p) return NULL;
     char *start = (char *)gm_align_up((uintptr_t)p, align);
     if (start > p) gm_os_unmap(p, (size_t)(start - p));
     if (start + size < p + size + extra) gm_os_unmap(start + size, (size_t)(p + extra - start));
-    return start;
+    return leave_out(start, size);
 }
 
 bool gm_os_commit(void *p, size_t size) {
-    return quiet(SYS_mprotect, (long)p, (long)size, PROT_READ | PROT_WRITE, 0, 0, 0) == 0;
+    if (quiet(SYS_mprotect, (long)p, (long)size, PROT_READ | PROT_WRITE, 0, 0, 0) != 0) return false;
+    quiet(SYS_madvise, (long)p, (long)size, MADV_DODUMP, 0, 0, 0);
+    return true;
 }
 
 bool gm_os_uncommit(void *p, size_t size) {
     /* First the contents: memory that is locked stays, and must not be thought to be zero later. */
-    return gm_os_release(p, size) && quiet(SYS_mprotect, (long)p, (long)size, PROT_NONE, 0, 0, 0) == 0;
+    return gm_os_release(p, size) && quiet(SYS_mprotect, (long)p, (long)size, PROT_NONE, 0, 0, 0) == 0 && leave_out(p, size);
 }
 
 void *gm_os_map(size_t size) { return map(NULL, size, PROT_READ | PROT_WRITE, 0); }
@@ -109,10 +117,6 @@ bool gm_os_renew(void *p, size_t size) {
     for (int i = 0; i < 2; i++)
         if (map(p, size, PROT_READ | PROT_WRITE, MAP_FIXED) == p) return true;
     return false;
-}
-
-void gm_os_dontdump(void *p, size_t size) {
-    quiet(SYS_madvise, (long)p, (long)size, MADV_DONTDUMP, 0, 0, 0);
 }
 
 void gm_os_name(void *p, size_t size, const char *name) {

@@ -4,7 +4,8 @@
  *
  * Memory is in one of four states (Go's names):
  *   none      not ours                                   -- gm_os_reserve -->
- *   reserved  ours, any access faults, costs nothing     -- gm_os_commit  -->
+ *   reserved  ours, any access faults, costs nothing, left out of core dumps
+ *                                                        -- gm_os_commit  -->
  *   ready     readable and writable, zero when first touched
  *   released  ready, but its pages went back to the kernel: reads as zero (DONTNEED), RSS fell
  */
@@ -58,8 +59,7 @@ bool gm_os_huge(void *p, size_t size, bool huge);
 bool gm_os_collapse(void *p, size_t size);
 /* Bytes of the ready range that memory stands behind; at most 1024 pages. */
 size_t gm_os_resident(void *p, size_t size);
-/* Leaves the range out of core dumps, and names it for /proc/self/maps. Both silently optional. */
-void gm_os_dontdump(void *p, size_t size);
+/* Names the range for /proc/self/maps; silently optional. */
 void gm_os_name(void *p, size_t size, const char *name);
 /* Bytes that the address-space limits (RLIMIT_AS) still allow; SIZE_MAX if there is none. */
 size_t gm_os_address_space_left(void);

@@ -305,7 +305,6 @@ static void touch(const char *call, void *p, size_t size) {
     check_range(call, p, settings_page);
     leave();
 }
-void gm_os_dontdump(void *p, size_t size) { touch("dontdump", p, size); }
 void gm_os_name(void *p, size_t size, const char *name) {
     if (!name) illegal("name", p, size, "no name");
     touch("name", p, size);
