@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "libgomalloc/alloc.h"
 #include "sched/gosched.h"
 #include "tests/unit/panic.h"
 
@@ -22,6 +23,30 @@ static inline void crew_wait(uint32_t *word, uint32_t value) {
 /* Long enough for whoever could go on to have gone on. */
 static inline void crew_pause(void) {
     for (int i = 0; i < 40; i++) go_yield(), usleep(500);
+}
+
+/* Forks n times while `busy` runs again and again on another thread; in each child `check` must hold and come to an end. */
+static struct {
+    void (*busy)(void);
+    uint32_t over;
+} crew_forks_state __attribute__((unused));
+static inline void *crew_busy(void *arg) {
+    while (!crew_get(&crew_forks_state.over)) crew_forks_state.busy();
+    return NULL;
+}
+static inline void crew_forks(int n, void (*busy)(void), bool (*check)(void)) {
+    pthread_t t;
+    gm_constructor(NULL); /* the allocator minds forks, as it does where it is preloaded */
+    crew_forks_state.busy = busy;
+    pthread_create(&t, NULL, crew_busy, NULL);
+    for (int i = 0; i < n; i++) {
+        pid_t child = fork();
+        if (child == 0) _exit(!check());
+        int status = check_wait(child, 5);
+        if (!expect(WIFEXITED(status) && WEXITSTATUS(status) == 0)) break;
+    }
+    crew_up(&crew_forks_state.over);
+    pthread_join(t, NULL);
 }
 
 static struct {

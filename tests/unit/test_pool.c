@@ -146,4 +146,24 @@ TEST_LIMIT(stress, 60) {
     expect_eq(made, dropped);
 }
 
+/* Nothing of the C library's heap here: a sanitizer's may be locked for ever in the child. */
+static gopool brief;
+static int item;
+static void drop_nothing(void *thing, void *arg) {}
+static void one_more_pool(void) {
+    gopool_put(&second, &item);
+    gs_pools_gc();
+    gopool_clear(&second);
+}
+static bool pools_work(void) {
+    gopool_put(&brief, &item);
+    gs_pools_gc();
+    gs_pools_gc();
+    return gopool_get(&brief) == NULL;
+}
+TEST_LIMIT(in_the_child_of_a_fork, 30) {
+    second.drop = drop_nothing;
+    crew_forks(CREW_ROUNDS(200), one_more_pool, pools_work);
+}
+
 TEST_MAIN()

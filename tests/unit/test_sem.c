@@ -133,6 +133,35 @@ TEST_LIMIT(cancelling_races_with_release, 60) {
     expect(s.first == NULL);
 }
 
+/* Cancelled in the moments in which it goes to sleep. */
+static uint32_t round_number;
+enum { CLOSE_ROUNDS = CREW_ROUNDS(3000) };
+static void *cancels(void *arg) {
+    struct check_rng rng = check_rng(50);
+    for (uint32_t i = 1; i <= CLOSE_ROUNDS; i++) {
+        while (crew_get(&round_number) < i) {}
+        for (uint64_t n = check_below(&rng, 400); n > 0; n--) __asm__ volatile("");
+        goctx_cancel(__atomic_load_n(&ctx, __ATOMIC_ACQUIRE));
+        while (crew_get(&step) < i) {}
+    }
+    return NULL;
+}
+TEST_LIMIT(cancelling_while_it_goes_to_sleep, 60) {
+    pthread_t t;
+    gosem_init(&s, 0);
+    pthread_create(&t, NULL, cancels, NULL);
+    for (uint32_t i = 1; i <= CLOSE_ROUNDS; i++) {
+        __atomic_store_n(&ctx, goctx_with_cancel(goctx_background(), NULL), __ATOMIC_RELEASE);
+        crew_up(&round_number);
+        if (gosem_acquire_context(&s, ctx, 1) != -ECANCELED) expect(!"acquired");
+        goctx_retain(ctx);
+        crew_up(&step);
+        goctx_release(ctx);
+    }
+    pthread_join(t, NULL);
+    expect(s.first == NULL);
+}
+
 static void too_much(void) {
     gosem_init(&s, 2);
     gosem_acquire(&s, 1);
