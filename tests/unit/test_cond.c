@@ -112,7 +112,7 @@ static gocond not_full, not_empty;
 static unsigned fill;
 static uint64_t in, out, items;
 static void produce_or_consume(unsigned who) {
-    for (int i = 0; i < EACH; i++) {
+    for (unsigned i = 0; i < crew_times(EACH); i++) {
         gomutex_lock(&m);
         if (who % 2 == 0) {
             while (fill == ROOM) gocond_wait(&not_full);
@@ -134,8 +134,8 @@ TEST_LIMIT(nothing_is_lost, 60) {
     gocond_init(&not_full, &m);
     gocond_init(&not_empty, &m);
     crew(2 * PAIRS - 4, 4, produce_or_consume);
-    expect_eq(in, PAIRS * EACH);
-    expect_eq(out, PAIRS * EACH);
+    expect_eq(in, PAIRS * crew_times(EACH));
+    expect_eq(out, PAIRS * crew_times(EACH));
     expect_eq(fill + items, 0);
 }
 

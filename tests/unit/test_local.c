@@ -132,7 +132,7 @@ static bool keys_work(void) {
 TEST_LIMIT(in_the_child_of_a_fork, 30) {
     golocal_create(&key, NULL);
     golocal_set(key, &key);
-    crew_forks(CREW_ROUNDS(200), create_and_delete, keys_work);
+    crew_forks(crew_rounds(200), create_and_delete, keys_work);
 }
 
 TEST_MAIN()

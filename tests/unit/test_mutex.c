@@ -37,7 +37,7 @@ TEST(belongs_to_nobody) {
 
 static void contend(unsigned who) {
     struct check_rng rng = check_rng(who);
-    for (int i = 0; i < 3000; i++) {
+    for (unsigned i = 0; i < crew_times(3000); i++) {
         bool got = true;
         if (check_below(&rng, 8) == 0) got = gomutex_trylock(&m);
         else gomutex_lock(&m);
@@ -218,7 +218,7 @@ static void drop(unsigned who) {
 }
 TEST(memory_may_go_after_the_last_unlock) {
     go_maxprocs(2);
-    for (int i = 0; i < 300; i++) {
+    for (unsigned i = 0; i < crew_rounds(300); i++) {
         shared_object = calloc(1, sizeof *shared_object);
         shared_object->refs = 5;
         crew(3, 2, drop);

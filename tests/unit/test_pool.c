@@ -112,7 +112,7 @@ static uint32_t over;
 static void use(unsigned who) {
     struct check_rng rng = check_rng(who);
     struct thing *have[8];
-    for (int i = 0; i < 1500; i++) {
+    for (unsigned i = 0; i < crew_times(1500); i++) {
         unsigned n = 1 + (unsigned)check_below(&rng, 8);
         for (unsigned k = 0; k < n; k++) {
             have[k] = gopool_get(&p);
@@ -163,7 +163,7 @@ static bool pools_work(void) {
 }
 TEST_LIMIT(in_the_child_of_a_fork, 30) {
     second.drop = drop_nothing;
-    crew_forks(CREW_ROUNDS(200), one_more_pool, pools_work);
+    crew_forks(crew_rounds(200), one_more_pool, pools_work);
 }
 
 TEST_MAIN()
