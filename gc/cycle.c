@@ -47,6 +47,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "gc/crew.h"
 #include "gc/fork.h"
 #include "gc/mark.h"
 #include "gc/pacer.h"
@@ -63,7 +64,7 @@
 #include "libgomalloc/os/os.h"
 
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, WORTH_A_CREW = 4 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -112,16 +113,21 @@ static GM_NOINLINE bool with_registers_spilled(bool (*f)(void)) {
     return done;
 }
 
-static void run_here(void (*fn)(void *arg, unsigned worker), void *arg, unsigned workers) { fn(arg, 0); }
+/* A quarter of the CPUs beside the program, all of them while it stands still, one for what is soon done. */
+static unsigned workers_for(bool beside) {
+    unsigned cpus = gm_os_cpus();
+    if (pacer.live + pacer.roots < WORTH_A_CREW) return 1;
+    return beside ? gm_max(cpus / 4, 1u) : cpus;
+}
 
-static bool mark_all(void) {
+static bool mark_all(bool beside) {
     if (!gc_roots_scan_private()) return false;
-    gc_mark_drain(1, run_here);
+    gc_mark_drain(gc_crew_hire(workers_for(beside)), gc_crew_run);
     return true;
 }
 
 static bool work_of_child(struct gc_fork_result *result) {
-    if (!mark_all()) {
+    if (!mark_all(true)) {
         result->incomplete = gc_roots_incomplete();
         return false;
     }
@@ -154,7 +160,7 @@ static bool stop_work(void) {
         gc_mark_forget_grey(); /* it is the child's now */
         return true;
     }
-    marked_here = mark_all();
+    marked_here = mark_all(false);
     return marked_here;
 }
 
@@ -231,7 +237,7 @@ static bool begin(bool forced) {
 /* The snapshot child was of no use. What is white was alive at the flip; what is unreachable now may go. */
 static bool mark_again(void) {
     scan_held();
-    return marked_here = mark_all();
+    return marked_here = mark_all(false);
 }
 
 static void child_done(unsigned outcome) {
@@ -323,15 +329,18 @@ bool gc_collect(void) {
     return ok;
 }
 
-/* Not for a request larger than all there is; and where it was of no use several times running, not every time. */
+/* Not for a request larger than all there is; and where it was of no use several times running, not before some
+ * times the length of a cycle has passed. */
 static void out_of_memory(size_t n) {
-    static uint32_t useless, skipped; /* guessed at without a lock */
+    static uint64_t useless, not_before; /* guessed at without a lock */
     int64_t before = gm_load_relaxed(&gm_hooks.heap_out);
-    if (before < 0 || n > (size_t)before || gm_add_relaxed(&skipped, 1) < gm_load_relaxed(&useless) / 4) return;
+    uint64_t start = gm_os_nanotime();
+    if (before < 0 || n > (size_t)before || start < gm_load_relaxed(&not_before)) return;
     gc_collect();
+    uint64_t end = gm_os_nanotime();
     bool of_use = gm_load_relaxed(&gm_hooks.heap_out) < before - before / 16;
-    gm_store_relaxed(&useless, of_use ? 0 : (uint32_t)gm_min(gm_load_relaxed(&useless) + 1, 256u));
-    gm_store_relaxed(&skipped, 0);
+    gm_store_relaxed(&useless, of_use ? 0 : gm_min(gm_load_relaxed(&useless) + 1, UINT64_C(16)));
+    gm_store_relaxed(&not_before, end + (end - start) * (gm_load_relaxed(&useless) / 4));
 }
 
 bool gc_enable(bool enable) {
