@@ -30,6 +30,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "libgomalloc/base/atomic.h"
@@ -43,9 +44,9 @@ enum { RECORDS = 1 << 15, LOOKS = 4 };
 
 struct record {
     uint32_t state;            /* atomic, futex */
-    int tid;                   /* atomic; 0: never used */
+    int tid;                   /* atomic; 0: never used, -1: changing hands */
     struct gm_blocked *frame;  /* valid unless RUNNING; written by the thread */
-    uintptr_t fs_base, thread; /* thread: its pthread_t (atomic) */
+    uintptr_t fs_base, thread; /* thread: its pthread_t */
     uint32_t doomed;           /* atomic; never reset but for the record's next thread */
     uint32_t stopped, handled; /* since enter: by the stop signal; by a handler of the program's */
 } GM_ALIGNED(64);
@@ -53,36 +54,53 @@ struct record {
 static struct record *records;
 static uint32_t used;      /* atomic: records that have been given away, up to RECORDS */
 static uint32_t looked;    /* atomic: where to look for records of the dead */
-static uint32_t unknown_doomed; /* atomic: a thread without a record has been cancelled */
+static uint32_t foretold;  /* atomic: a thread without a record has been cancelled once */
 static int process;        /* whose records these are; atomic */
 static GM_TLS struct record *mine;
 static GM_TLS bool after_vfork; /* this thread has called vfork, and not blocked since */
 
 /* ---- records */
 
-static bool claim(struct record *r, int there, int tid) {
-    if (!gm_cas_acq_rel(&r->tid, &there, tid)) return false;
+/* Makes a record that is nobody's, or that of a thread which has gone, the thread's. While it changes hands its tid is
+ * -1, and nobody finds it. */
+static bool claim(struct record *r, int there, int tid, uintptr_t thread, uint32_t doomed) {
+    if (!gm_cas_acq_rel(&r->tid, &there, -1)) return false;
     gm_store_relaxed(&r->state, RUNNING);
-    r->fs_base = (uintptr_t)__builtin_thread_pointer();
+    gm_store_relaxed(&r->thread, thread);
+    gm_store_relaxed(&r->doomed, doomed);
+    gm_store_relaxed(&r->stopped, 0);
     r->frame = NULL;
-    gm_store_seq_cst(&r->doomed, 0);
-    gm_store_seq_cst(&r->thread, (uintptr_t)pthread_self());
-    /* After our thread can be found: who did not find it before has said so here. */
-    if (gm_load_seq_cst(&unknown_doomed)) gm_store_seq_cst(&r->doomed, 1);
+    gm_store_seq_cst(&r->tid, tid); /* now it is found, whole */
     return true;
+}
+
+static struct record *new_record(int tid, uintptr_t thread, uint32_t doomed) {
+    uint32_t n = gm_min(gm_load_relaxed(&used), RECORDS);
+    for (uint32_t i = 0; n && i < LOOKS; i++) {
+        struct record *r = &records[gm_add_relaxed(&looked, 1) % n];
+        int there = gm_load_relaxed(&r->tid);
+        if (there > 0 && !gm_os_thread_exists(there) && claim(r, there, tid, thread, doomed)) return r;
+    }
+    n = gm_load_relaxed(&used) < RECORDS ? gm_add_acq_rel(&used, 1) : RECORDS;
+    return n < RECORDS && claim(&records[n], 0, tid, thread, doomed) ? &records[n] : NULL;
+}
+
+static bool is_of(struct record *r, int tid, uintptr_t thread) {
+    return gm_load_seq_cst(&r->tid) == tid && gm_load_relaxed(&r->thread) == thread;
 }
 
 /* The calling thread's; NULL: there are no more. */
 static GM_COLD struct record *make_record(void) {
     int tid = gm_os_gettid();
-    uint32_t n = gm_min(gm_load_relaxed(&used), RECORDS);
-    for (uint32_t i = 0; n && i < LOOKS; i++) {
-        struct record *r = &records[gm_add_relaxed(&looked, 1) % n];
-        int there = gm_load_relaxed(&r->tid);
-        if (there != 0 && !gm_os_thread_exists(there) && claim(r, there, tid)) return mine = r;
-    }
-    n = gm_load_relaxed(&used) < RECORDS ? gm_add_acq_rel(&used, 1) : RECORDS;
-    return n < RECORDS && claim(&records[n], 0, tid) ? mine = &records[n] : NULL;
+    uintptr_t thread = (uintptr_t)pthread_self();
+    struct record *r = new_record(tid, thread, 0);
+    if (r == NULL) return NULL;
+    r->fs_base = (uintptr_t)__builtin_thread_pointer();
+    /* Cancelled already? Our record could be found before this look: partner in before_cancel. */
+    uint32_t n = gm_load_seq_cst(&foretold) ? gm_min(gm_load_seq_cst(&used), RECORDS) : 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (is_of(&records[i], tid, thread) && gm_load_seq_cst(&records[i].doomed)) gm_store_seq_cst(&r->doomed, 1);
+    return mine = r;
 }
 
 static bool own_process(void) { return gm_load_relaxed(&process) == getpid(); }
@@ -148,27 +166,38 @@ static void step_in(struct gm_blocked *b) {
 
 /* ---- those who are about to disturb it */
 
-/* Several records may name the same thread: those of threads that have gone are harmless. */
-static bool doom(uintptr_t thread) {
+static void await_release(struct record *r) {
+    for (uint32_t s; (s = gm_load_seq_cst(&r->state)) == HELD || s == AWAITED;) {
+        if (s == HELD && !gm_cas_acquire(&r->state, &s, AWAITED)) continue;
+        gm_os_futex_wait(&r->state, AWAITED, -1);
+    }
+}
+
+static bool doom(int tid, uintptr_t thread) {
     bool found = false;
     uint32_t n = gm_min(gm_load_seq_cst(&used), RECORDS);
     for (uint32_t i = 0; i < n; i++) {
-        struct record *r = &records[i];
-        if (gm_load_seq_cst(&r->thread) != thread) continue;
+        if (!is_of(&records[i], tid, thread)) continue;
+        gm_store_seq_cst(&records[i].doomed, 1); /* partner: the load in take_one */
+        await_release(&records[i]);
         found = true;
-        gm_store_seq_cst(&r->doomed, 1); /* partner: the load in take_one */
-        for (uint32_t s; (s = gm_load_seq_cst(&r->state)) == HELD || s == AWAITED;) {
-            if (s == HELD && !gm_cas_acquire(&r->state, &s, AWAITED)) continue;
-            gm_os_futex_wait(&r->state, AWAITED, -1);
-        }
     }
     return found;
 }
 
+/* The number the kernel knows it by stands in the name of its clock; 0: it has ended. */
+static int tid_of(uintptr_t thread) {
+    clockid_t clock;
+    return pthread_getcpuclockid((pthread_t)thread, &clock) == 0 ? (int)~(clock >> 3) : 0;
+}
+
+/* A thread without a record gets a doomed one to find, and if it is just making its own, that is doomed too. */
 static void before_cancel(uintptr_t thread) {
-    if (doom(thread)) return;
-    gm_store_seq_cst(&unknown_doomed, 1); /* partner: the load in claim */
-    doom(thread);
+    int tid = tid_of(thread);
+    if (tid <= 0 || doom(tid, thread)) return;
+    new_record(tid, thread, 1);
+    gm_store_seq_cst(&foretold, 1); /* partner: the load in make_record */
+    doom(tid, thread);
 }
 
 static void before_vfork(void) { after_vfork = true; }
@@ -237,6 +266,5 @@ void gc_published_fork_child(void) {
         gm_store_relaxed(&r->state, RUNNING);
         gm_store_relaxed(&r->tid, r == mine ? gm_os_gettid() : INT_MAX);
     }
-    gm_store_relaxed(&unknown_doomed, 0);
     gm_store_relaxed(&process, getpid());
 }

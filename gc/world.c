@@ -401,7 +401,7 @@ static int sharer_among_children(int tid) {
 /* The pid of a child that shares our memory; 0: none. All threads stand, so none can be made meanwhile. */
 static int find_sharer(void) {
     siginfo_t info;
-    if (waitid(P_ALL, 0, &info, WNOHANG | WNOWAIT | WEXITED | __WALL) != 0) return 0; /* no children at all */
+    if (syscall(SYS_waitid, P_ALL, 0, &info, WNOHANG | WNOWAIT | WEXITED | __WALL, NULL) != 0) return 0; /* no children at all */
     int pid = sharer_among_children(gm_os_gettid());
     for (unsigned i = 0; pid == 0 && i < used; i++)
         if (slots[i].state != state_of(generation, GONE)) pid = sharer_among_children(slots[i].thread.tid);

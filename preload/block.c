@@ -23,6 +23,7 @@
 #include "libgomalloc/os/os.h"
 #include "preload/mask.h"
 #include "preload/next.h"
+#include "preload/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -141,8 +142,7 @@ GM_INLINE bool is_on(int set) {
 /* All calls while the collector is on, and the first one of all. */
 static GM_COLD long slow(struct call *call, bool may_block, long *x) {
     function *next = (function *)gm_load_relaxed(&call->next);
-    if (next == NULL)
-        next = (function *)gm_next_find_version(&call->next, call->name, call->version ? call->version : GM_GLIBC_FIRST);
+    if (next == NULL) next = (function *)gm_next_find_version(&call->next, call->name, call->version);
     if (may_block && is_on(call->set)) return call_slowly(call, next, x);
     return next(x[0], x[1], x[2], x[3], x[4], x[5]);
 }
@@ -156,17 +156,41 @@ static GM_COLD long slow(struct call *call, bool may_block, long *x) {
 #define THRD(k) LIMIT_THRD, k
 #define CLOCK   LIMIT_CLOCK, 0
 
-#define GM_BLOCK(name, version, ...) GM_BLOCK_(name, version, __VA_ARGS__)
-#define GM_BLOCK_(name, version, when, limit, argument, set) \
+#define GM_BLOCK(name, version, ...) CALL_##name,
+enum {
+#include "preload/block.def"
+    CALLS
+};
+#undef GM_BLOCK
+
+#define GM_BLOCK(name, version, when, ...) GM_BLOCK_(name, version, __VA_ARGS__)
+#define GM_BLOCK_(name, version, limit, argument, set) { NULL, #name, version, limit, argument, set },
+static struct call calls[CALLS] = {
+#include "preload/block.def"
+};
+#undef GM_BLOCK
+#undef GM_BLOCK_
+
+#define GM_BLOCK(name, version, ...) GM_BLOCK_(name, __VA_ARGS__)
+#define GM_BLOCK_(name, when, limit, argument, set) \
     long gm_block_##name(long a, long b, long c, long d, long e, long f) __asm__(#name); \
     GM_EXPORT GM_TAIL_CALLS long gm_block_##name(long a, long b, long c, long d, long e, long f) { \
-        static struct call call = { NULL, #name, version, limit, argument, set }; \
-        function *next = (function *)gm_load_relaxed(&call.next); \
+        function *next = (function *)gm_load_relaxed(&calls[CALL_##name].next); \
         if (GM_LIKELY(next != NULL && !is_on(set))) return next(a, b, c, d, e, f); \
         long x[ARGUMENTS] = { a, b, c, d, e, f }; \
-        return slow(&call, when, x); \
+        return slow(&calls[CALL_##name], when, x); \
     }
 #include "preload/block.def"
+
+/* The loader's lock is taken for this: by a thread that waits in the loader for another, or under a handler, it must
+ * not be. Before there is either all is found. */
+void gm_block_bind(void) {
+    static bool bound;
+    if (gm_load_relaxed(&bound)) return;
+    gm_store_relaxed(&bound, true);
+    for (unsigned i = 0; i < CALLS; i++)
+        if (gm_load_relaxed(&calls[i].next) == NULL) gm_next_try(&calls[i].next, calls[i].name, calls[i].version);
+}
 
 /* ---- and those who disturb */
 

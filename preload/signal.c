@@ -120,7 +120,9 @@ static action *handler_of(action *installed) {
 /* What to install for a handler. Lock-free, as a handler may install handlers; whoever is first to
  * fill an entry gives it its handler, so a handler stands in one entry only. */
 static action *thunk_of(action *handler) {
-    if (!is_handler(handler) || gm_standing_aside) return handler;
+    if (!is_handler(handler)) return handler;
+    gm_block_bind();
+    if (gm_standing_aside) return handler;
     handler = handler_of(handler);
     for (unsigned i = 0; i < THUNKS; i++) {
         action *there = gm_load_relaxed(&handlers[i]);

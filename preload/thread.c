@@ -15,6 +15,7 @@ GM_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void
     int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
         (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))gm_next(&next_create, "pthread_create");
     gm_fork_watch();
+    gm_block_bind();
     if (!gm_standing_aside) gm_foreign_before_threads();
     int r = next(thread, attr, run, arg);
     if (r == 0 && !gm_standing_aside && gm_process_is_own()) gm_threads_started();
