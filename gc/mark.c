@@ -266,7 +266,10 @@ void gc_mark_forget_grey(void) {
 bool gc_mark_begin(bool shared) {
     if (!started || shared != started_shared) {
         if (!gm_gc_start(shared)) return false;
-        if (!started) gc_roots_exclude((uintptr_t)workers, (uintptr_t)(workers + GC_MARK_WORKERS_MAX)); /* old addresses */
+        if (!started) { /* full of addresses that mean nothing */
+            gc_roots_exclude((uintptr_t)workers, (uintptr_t)(workers + GC_MARK_WORKERS_MAX));
+            gc_roots_exclude((uintptr_t)&heap, (uintptr_t)(&heap + 1));
+        }
         started = true;
         started_shared = shared;
     }

@@ -40,6 +40,9 @@ struct gm_hooks {
     bool (*before_growth)(void);
     /* There is no memory for n bytes. As poll; collects, if that may help. */
     void (*out_of_memory)(size_t n);
+    /* An object is freed whose free takes the slow path; asked for while `watched`. Keeps errno. */
+    void (*freed)(uintptr_t p);
+    uint32_t watched;            /* atomic */
     uint32_t unforked;           /* atomic: the program keeps memory out of its forks, so no copy of it is whole */
     /* Around the host's fork, before all locks and after them; NULL while off. */
     void (*fork_prepare)(void), (*fork_parent)(void), (*fork_child)(void);
@@ -52,8 +55,6 @@ extern GM_HIDDEN struct gm_hooks gm_hooks;
 
 /* True: free() leaves blocks to the collector (free:ignore). */
 extern GM_HIDDEN bool gm_free_ignored;
-/* From now on every free takes the slow path, which does nothing. */
-void gm_hooks_ignore_free(void);
 
 /* Bytes left the spans (positive) or came home. */
 GM_INLINE void gm_hooks_moved(int64_t bytes) {
@@ -63,6 +64,11 @@ GM_INLINE void gm_hooks_moved(int64_t bytes) {
 }
 GM_INLINE void gm_hooks_poll(void) {
     if (GM_UNLIKELY(gm_load_relaxed(&gm_hooks.armed))) gm_hooks.poll();
+}
+
+/* The slow path of free, before anything is done. */
+GM_INLINE void gm_hooks_freed(const void *p) {
+    if (GM_UNLIKELY(gm_load_acquire(&gm_hooks.watched))) gm_hooks.freed((uintptr_t)p);
 }
 
 /* A class is about to grow: true if it is worth looking for slots again first. */
