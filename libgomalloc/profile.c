@@ -64,7 +64,7 @@ static double minus_log(uint64_t bits) {
 /* Profile lock. */
 static int64_t next_distance(void) {
     int64_t rate = gm_load_relaxed(&gm_profile.rate);
-    return rate <= 1 ? 0 : (int64_t)(minus_log(random_bits()) * (double)rate);
+    return rate <= 1 ? -1 : (int64_t)(minus_log(random_bits()) * (double)rate);
 }
 
 static int64_t first_distance(void) {
@@ -75,9 +75,8 @@ static int64_t first_distance(void) {
 }
 
 bool gm_profile_due(struct gm_cache *c, size_t n) {
-    int64_t bytes = (int64_t)(n ? n : 1);
-    if (c) return (c->until_sample -= bytes) < 0;
-    return __atomic_sub_fetch(&until_direct, bytes, __ATOMIC_RELAXED) < 0;
+    if (c) return (c->until_sample -= (int64_t)n) < 0;
+    return __atomic_sub_fetch(&until_direct, (int64_t)n, __ATOMIC_RELAXED) < 0;
 }
 
 /* ---- live samples by address */
@@ -246,7 +245,7 @@ GM_COLD void gm_profile_obey(void) {
         gm_store_relaxed(&gm_profile.used, true);
     }
     gm_store_relaxed(&gm_profile.rate, wanted);
-    gm_store_relaxed(&until_direct, 0);
+    gm_store_relaxed(&until_direct, next_distance());
     gm_store_release(&gm_sampling, wanted != 0);
     gm_unlock(&lock);
 }
