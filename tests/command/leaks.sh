@@ -127,6 +127,16 @@ no_chain() {
     kill $pid
     return $status
 }
+in_gdb() {
+    need gdb
+    live
+    set -- $addresses
+    gdb -batch -nx -p $pid -ex "python gomalloc_command = '$COMMAND'" -ex 'source preload/command/gomalloc-why-gdb.py' -ex "heap-why $1" -ex "heap-why $5" -ex 'heap-why (void *)1' \
+        >"$SCRATCH/gdb" 2>&1 </dev/null
+    kill $pid
+    grep -v warning "$SCRATCH/gdb"
+    grep -q '^kept_global (' "$SCRATCH/gdb" && grep -q 'register [a-z0-9]* of thread .* spin' "$SCRATCH/gdb" && grep -q '0x1 is no address of the heap' "$SCRATCH/gdb"
+}
 refuses() {
     sleep 20 &
     local pid=$! status=0
@@ -147,7 +157,7 @@ check large finds large lose_large 1 300000
 check one_pointer_short finds one_short lose_one_short 1 2222
 check dead_thread finds thread lose_in_thread 1 3333
 check unloaded_library finds lib lose_in_library 1 4444
-for name in all_at_once nothing_lost status_of_the_program no_exit_no_report clean_programs a_live_process without_sites a_stopped_process undisturbed chains no_chain \
+for name in all_at_once nothing_lost status_of_the_program no_exit_no_report clean_programs a_live_process without_sites a_stopped_process undisturbed chains no_chain in_gdb \
     refuses; do
     check $name $name
 done
