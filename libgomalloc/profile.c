@@ -91,7 +91,7 @@ static uint64_t bucket_in(uint64_t hash, uint64_t buckets) {
 /* One bucket more: what belongs there is moved from the one it is split off. */
 static void grow_by_one(void) {
     struct gm_profile *g = &gm_profile;
-    if (g->n_samples <= g->buckets || g->buckets == GM_PROFILE_SAMPLES) return;
+    if (g->n_samples <= g->buckets || g->buckets == GM_PROFILE_BUCKETS) return;
     uint64_t fresh = g->buckets, old = fresh & ((UINT64_C(1) << gm_high_bit(fresh)) - 1);
     struct gm_profile_sample **at = &g->samples[old], *s;
     while ((s = *at) != NULL) {
@@ -222,10 +222,10 @@ static bool make_tables(void) {
     struct gm_profile *g = &gm_profile;
     if (g->samples) return true;
     if (!g->sites) g->sites = gm_meta_alloc(GM_PROFILE_SITES * sizeof *g->sites, GM_CACHE_LINE);
-    struct gm_profile_sample **table = g->sites ? gm_os_map_sparse(GM_PROFILE_SAMPLES * sizeof *table, false) : NULL;
+    struct gm_profile_sample **table = g->sites ? gm_os_map_sparse(GM_PROFILE_BUCKETS * sizeof *table, false) : NULL;
     if (!table) return false;
-    gm_os_dontdump(table, GM_PROFILE_SAMPLES * sizeof *table);
-    gm_os_name(table, GM_PROFILE_SAMPLES * sizeof *table, "gomalloc: profile");
+    gm_os_dontdump(table, GM_PROFILE_BUCKETS * sizeof *table);
+    gm_os_name(table, GM_PROFILE_BUCKETS * sizeof *table, "gomalloc: profile");
     g->buckets = FIRST_BUCKETS;
     g->samples = table;
     random_state = gm_os_nanotime() | 1;
