@@ -230,6 +230,8 @@ install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
 	install -m 755 $B/libgomalloc.so $(DESTDIR)$(PREFIX)/lib/
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $B/gomalloc $(DESTDIR)$(PREFIX)/bin/
+	install -d $(DESTDIR)$(PREFIX)/share/gomalloc
+	install -m 644 preload/command/gomalloc-why-gdb.py $(DESTDIR)$(PREFIX)/share/gomalloc/
 	install -m 644 preload/command/gomalloc.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 $B/libgomalloc.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 libgomalloc/gomalloc.h sched/gosched.h $(DESTDIR)$(PREFIX)/include/

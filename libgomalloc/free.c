@@ -100,20 +100,21 @@ GM_NOINLINE void gm_free_odd(void *p) {
     }
 }
 
-GM_NOINLINE void gm_free_full(void *p, size_t class) {
-    unsigned cls = (unsigned)class;
+static GM_NOINLINE void free_full(void *p, unsigned cls) {
     if (cls <= GM_CLASS_8) return gm_free_odd(p); /* no live slot, or an odd one (gcview.h) */
-    struct gm_cache *aside = gm_tc_aside; /* while allocations are sampled the hit path ends here */
-    if (aside && gm_nested_mark == NULL && aside->top[cls] != aside->limit[cls]) {
-        gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
-        gm_cache_push(aside, cls, p);
-        return;
-    }
     if (gm_nested()) return gm_nested_defer(p);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
     gm_scavenge_poll();
     put_back(p, cls);
+}
+
+/* While allocations are sampled (profile.c) every free comes here: the short way is the hit path's. */
+GM_NOINLINE void gm_free_full(void *p, size_t cls) {
+    struct gm_cache *c = gm_tc_aside;
+    if (GM_LIKELY(c == NULL) || cls <= GM_CLASS_8 || c->top[cls] == c->limit[cls] || gm_nested_mark != NULL) return free_full(p, (unsigned)cls);
+    gm_store_relaxed(&gm_space.state_bias[(uintptr_t)p >> GM_STATE_SHIFT], 0);
+    gm_cache_push(c, cls, p);
 }
 
 void gm_free(void *p) { gm_free_fast(p); }

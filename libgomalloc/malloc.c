@@ -170,14 +170,10 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
     return gm_cache_more(c) ? gm_alloc_pop_medium(c, n, k) : alloc_direct(n, k);
 }
 
-/* While allocations are sampled every one comes here (profile.c): the short way, if there is a slot and none is due. */
-static void *alloc_counted(size_t n, unsigned cls, bool exactly) {
+/* While allocations are sampled (profile.c). */
+static GM_NOINLINE void *alloc_counted(size_t n, unsigned cls, bool exactly) {
     struct gm_cache *c = gm_tc_aside;
     bool due = c && gm_profile_due(c, n);
-    if (GM_LIKELY(c && !due && gm_nested_mark == NULL && *c->top[cls])) {
-        if (cls < GM_FIRST_MEDIUM) return gm_alloc_pop(c, n, cls);
-        if (c->more) return gm_alloc_pop_medium(c, n, cls);
-    }
     void *p = alloc_missed(n, cls, exactly);
     if (!p || gm_nested()) return p;
     if (!c) due = gm_profile_due(c = gm_cache_mine(), n); /* the thread's first, or it has no cache */
@@ -185,9 +181,14 @@ static void *alloc_counted(size_t n, unsigned cls, bool exactly) {
     return p;
 }
 
+/* A miss; or, while allocations are sampled, every one: then the short way is to pop, if there is a slot and none is due. */
 GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) {
-    if (GM_UNLIKELY(gm_load_relaxed(&gm_sampling))) return alloc_counted(n, (unsigned)cls, false);
-    return alloc_missed(n, (unsigned)cls, false);
+    struct gm_cache *c = gm_tc_aside;
+    if (GM_LIKELY(c == NULL)) return gm_load_relaxed(&gm_sampling) ? alloc_counted(n, (unsigned)cls, false) : alloc_missed(n, (unsigned)cls, false);
+    int64_t left = c->until_sample - (int64_t)n;
+    if (GM_UNLIKELY(left < 0 || cls >= GM_FIRST_MEDIUM || *c->top[cls] == NULL || gm_nested_mark != NULL)) return alloc_counted(n, (unsigned)cls, false);
+    c->until_sample = left;
+    return gm_alloc_pop(c, n, cls);
 }
 
 GM_NOINLINE void *gm_alloc_more(size_t n) {

@@ -64,7 +64,7 @@ static double minus_log(uint64_t bits) {
 /* Profile lock. */
 static int64_t next_distance(void) {
     int64_t rate = gm_load_relaxed(&gm_profile.rate);
-    return rate <= 1 ? 0 : (int64_t)(minus_log(random_bits()) * (double)rate);
+    return rate <= 1 ? -1 : (int64_t)(minus_log(random_bits()) * (double)rate);
 }
 
 static int64_t first_distance(void) {
@@ -75,9 +75,8 @@ static int64_t first_distance(void) {
 }
 
 bool gm_profile_due(struct gm_cache *c, size_t n) {
-    int64_t bytes = (int64_t)(n ? n : 1);
-    if (c) return (c->until_sample -= bytes) < 0;
-    return __atomic_sub_fetch(&until_direct, bytes, __ATOMIC_RELAXED) < 0;
+    if (c) return (c->until_sample -= (int64_t)n) < 0;
+    return __atomic_sub_fetch(&until_direct, (int64_t)n, __ATOMIC_RELAXED) < 0;
 }
 
 /* ---- live samples by address */
@@ -92,7 +91,7 @@ static uint64_t bucket_in(uint64_t hash, uint64_t buckets) {
 /* One bucket more: what belongs there is moved from the one it is split off. */
 static void grow_by_one(void) {
     struct gm_profile *g = &gm_profile;
-    if (g->n_samples <= g->buckets || g->buckets == GM_PROFILE_SAMPLES) return;
+    if (g->n_samples <= g->buckets || g->buckets == GM_PROFILE_BUCKETS) return;
     uint64_t fresh = g->buckets, old = fresh & ((UINT64_C(1) << gm_high_bit(fresh)) - 1);
     struct gm_profile_sample **at = &g->samples[old], *s;
     while ((s = *at) != NULL) {
@@ -223,10 +222,10 @@ static bool make_tables(void) {
     struct gm_profile *g = &gm_profile;
     if (g->samples) return true;
     if (!g->sites) g->sites = gm_meta_alloc(GM_PROFILE_SITES * sizeof *g->sites, GM_CACHE_LINE);
-    struct gm_profile_sample **table = g->sites ? gm_os_map_sparse(GM_PROFILE_SAMPLES * sizeof *table, false) : NULL;
+    struct gm_profile_sample **table = g->sites ? gm_os_map_sparse(GM_PROFILE_BUCKETS * sizeof *table, false) : NULL;
     if (!table) return false;
-    gm_os_dontdump(table, GM_PROFILE_SAMPLES * sizeof *table);
-    gm_os_name(table, GM_PROFILE_SAMPLES * sizeof *table, "gomalloc: profile");
+    gm_os_dontdump(table, GM_PROFILE_BUCKETS * sizeof *table);
+    gm_os_name(table, GM_PROFILE_BUCKETS * sizeof *table, "gomalloc: profile");
     g->buckets = FIRST_BUCKETS;
     g->samples = table;
     random_state = gm_os_nanotime() | 1;
@@ -246,7 +245,7 @@ GM_COLD void gm_profile_obey(void) {
         gm_store_relaxed(&gm_profile.used, true);
     }
     gm_store_relaxed(&gm_profile.rate, wanted);
-    gm_store_relaxed(&until_direct, 0);
+    gm_store_relaxed(&until_direct, next_distance());
     gm_store_release(&gm_sampling, wanted != 0);
     gm_unlock(&lock);
 }

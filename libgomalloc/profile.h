@@ -34,14 +34,14 @@ struct gm_profile_module {
     char name[];                     /* "" for the program */
 };
 
-enum { GM_PROFILE_DEPTH = 64, GM_PROFILE_SITES = 4096, GM_PROFILE_SAMPLES = 1 << 24 };
+enum { GM_PROFILE_DEPTH = 64, GM_PROFILE_SITES = 4096, GM_PROFILE_BUCKETS = 1 << 20 };
 
 struct gm_profile {
     int64_t rate;                    /* mean bytes between two samples; 1: every allocation; 0: off */
     int64_t last_rate;               /* the last that was not 0 */
     int64_t request;                 /* the rate that is wanted; written by the command (remote) */
     struct gm_profile_site **sites;  /* GM_PROFILE_SITES buckets, or NULL as long as it was never on */
-    struct gm_profile_sample **samples; /* `buckets` are in use */
+    struct gm_profile_sample **samples; /* room for GM_PROFILE_BUCKETS buckets, `buckets` are in use */
     uint64_t buckets, n_samples, n_sites;
     struct gm_profile_module *modules;  /* the youngest */
     uint64_t n_modules, dropped;     /* dropped: samples for which there was no memory */

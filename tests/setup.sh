@@ -2,9 +2,9 @@
 # setup.sh [build|demo|test|fuzz]: installs the Debian packages that are missing for the step, and says so.
 # Does nothing where everything is there. Needs root (or sudo) only if something has to be installed.
 set -eu
-build="gcc g++ make binutils libc6-dev"
+build="gcc g++ make binutils libc6-dev libunwind-dev liblzma-dev"
 demo="sqlite3"
-tests="perl valgrind gdb python3 lua5.4 php-cli ruby sqlite3 git jq xz-utils zstd man-db procps util-linux libcap2-bin chromium python3-prometheus-client gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+tests="perl valgrind gdb python3 lua5.4 php-cli ruby sqlite3 git jq xz-utils zstd man-db procps util-linux libcap2-bin chromium python3-prometheus-client gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user google-perftools"
 fuzz="clang libclang-rt-14-dev"
 case ${1-build} in
 build) want=$build ;;

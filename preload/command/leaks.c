@@ -41,6 +41,7 @@ struct leaks {
 struct row {
     const struct site *site;
     size_t size;
+    uintptr_t first;         /* the first that is definitely lost */
     struct counts lost, through;
 };
 
@@ -110,6 +111,7 @@ static void add_block(struct table *t, const struct leaks *l, uintptr_t p, size_
     if (top && !of_top && top->o.cls == GM_CLASS_8) of_top = sample_of(l->sites, top->o.start + 8);
     size_t bytes = own ? own->bytes : size;
     struct row *r = row_of(t, of_top ? of_top->site : NULL, top ? top->o.size : size);
+    if (!top && !r->first) r->first = p;
     count(top ? &r->through : &r->lost, bytes);
     count(top ? &t->through : &t->lost, bytes);
 }
@@ -143,6 +145,7 @@ static const char *blocks(uint64_t n) {
 
 static void print_row(FILE *f, const struct leaks *l, const struct row *r) {
     fprintf(f, "\n%lu bytes in %s definitely lost", r->lost.bytes, blocks(r->lost.objects));
+    fprintf(f, r->lost.objects == 1 ? " (0x%lx)" : " (0x%lx and so on)", r->first);
     if (r->through.objects) fprintf(f, ", and through them %lu bytes in %s", r->through.bytes, blocks(r->through.objects));
     if (r->site) {
         fputs(", allocated at\n", f);

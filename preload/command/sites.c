@@ -72,7 +72,7 @@ static int by_address(const void *a, const void *b) {
 static bool read_samples(struct sites *s, const struct remote *r, const struct gm_profile *p) {
     struct gm_profile_sample **bucket = need(p->buckets * sizeof *bucket);
     size_t room = 0;
-    bool ok = p->buckets <= GM_PROFILE_SAMPLES && remote_read(r, p->samples, bucket, p->buckets * sizeof *bucket);
+    bool ok = p->buckets <= GM_PROFILE_BUCKETS && remote_read(r, p->samples, bucket, p->buckets * sizeof *bucket);
     for (uint64_t b = 0; ok && b < p->buckets; b++) {
         for (struct gm_profile_sample *at = bucket[b]; at;) {
             struct gm_profile_sample one;

@@ -13,7 +13,8 @@
  *   - Blocking calls that answer EINTR after any stop (epoll_wait and a few more, signal(7)) are set back to their
  *     beginning, unless a signal is pending that would have ended them anyway. Their timeout begins anew.
  *
- * Who may: whoever may ptrace the process; see libgomalloc/endpoint.c. A process under a debugger cannot be seized. */
+ * Who may: whoever may ptrace the process; see libgomalloc/endpoint.c. A process under a debugger cannot be seized, but it
+ * stands: then it is its own snapshot, and the debugger says what is in the registers. */
 #include "preload/command/snapshot.h"
 
 #include <dirent.h>
@@ -256,7 +257,7 @@ static void reap(struct snapshot *s) {
 
 void snapshot_drop(struct snapshot *s) {
     int status;
-    if (s->child) {
+    if (s->child && !s->held) {
         kill(s->child, SIGKILL);
         while (waitpid(s->child, &status, __WALL) == s->child && !WIFSIGNALED(status) && !WIFEXITED(status)) continue;
         reap(s);
@@ -267,8 +268,49 @@ void snapshot_drop(struct snapshot *s) {
     *s = (struct snapshot){ .memory = -1 };
 }
 
+/* ---- a process that a debugger holds */
+
+static const struct { const char *name; size_t offset; } general[] = {
+#define R(name) { #name, offsetof(struct user_regs_struct, name) }
+    R(rax), R(rbx), R(rcx), R(rdx), R(rsi), R(rdi), R(rbp), R(rsp), R(r8), R(r9), R(r10), R(r11), R(r12), R(r13), R(r14), R(r15), R(rip), R(fs_base), R(gs_base),
+#undef R
+};
+
+static void set_register(struct held_thread *t, const char *name, unsigned long value) {
+    for (size_t i = 0; i < sizeof general / sizeof general[0]; i++) {
+        if (strcmp(name, general[i].name) != 0) continue;
+        memcpy((char *)&t->regs + general[i].offset, &value, sizeof value);
+        return;
+    }
+    if (t->vector_bytes + sizeof value > sizeof t->vector) return;
+    memcpy(t->vector + t->vector_bytes, &value, sizeof value);
+    t->vector_bytes += sizeof value;
+}
+
+void snapshot_of_held(struct snapshot *s, const struct remote *r, const char *file) {
+    char name[64];
+    unsigned long value;
+    int tid;
+    FILE *f = fopen(file, "re");
+    if (!f) fail(1, "%s: %s", file, strerror(errno));
+    *s = (struct snapshot){ .pid = r->pid, .child = r->pid, .held = true, .copy = *r };
+    while (fscanf(f, "%d %63s %lx", &tid, name, &value) == 3) {
+        if (!find(s, tid)) {
+            s->thread = need_more(s->thread, (s->n_threads + 1) * sizeof *s->thread);
+            s->thread[s->n_threads++] = (struct held_thread){ .tid = tid };
+        }
+        set_register(find(s, tid), name, value);
+    }
+    fclose(f);
+    if (!s->n_threads) fail(1, "%s: no registers", file);
+    snprintf(name, sizeof name, "/proc/%d/mem", (int)s->pid);
+    s->memory = open(name, O_RDONLY | O_CLOEXEC);
+    if (s->memory < 0 || !mappings_read(&s->maps, s->pid)) fail(1, "process %d: %s", (int)s->pid, strerror(errno));
+}
+
 #else
 
+void snapshot_of_held(struct snapshot *s, const struct remote *r, const char *file) { fail(1, "leaks and why are built for x86-64 only"); }
 void snapshot_take(struct snapshot *s, const struct remote *r) { fail(1, "leaks and why are built for x86-64 only"); }
 void snapshot_drop(struct snapshot *s) {}
 

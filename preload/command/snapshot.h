@@ -18,7 +18,8 @@ struct held_thread {
 
 struct snapshot {
     pid_t pid;                   /* of the process */
-    pid_t child;                 /* of its copy, which never runs */
+    pid_t child;                 /* of its copy, which never runs; or of itself: */
+    bool held;                   /* a debugger holds it, there is no copy */
     struct remote copy;          /* the allocator in it */
     struct held_thread *thread;
     size_t n_threads;
@@ -29,6 +30,9 @@ struct snapshot {
 
 /* Takes one; ends the command with a line if it cannot be done (the process goes on then). */
 void snapshot_take(struct snapshot *s, const struct remote *r);
+/* Of a process that a debugger holds, as long as it does. `file` has the registers as the debugger knows them: lines of
+ * thread id, name and value (0x...); names that are no general register's are words of vector registers. */
+void snapshot_of_held(struct snapshot *s, const struct remote *r, const char *file);
 /* The copy goes away. Must be called: it holds memory until then. */
 void snapshot_drop(struct snapshot *s);
 /* Copies up to n bytes; returns how many could be read. */

@@ -164,12 +164,19 @@ int command_why(int argc, char **argv) {
     struct marks k;
     struct sites sites;
     char *end;
-    if (argc != 3) usage("why wants a process id and an address");
-    pid_t pid = parse_pid(argv[1]);
-    uintptr_t p = strtoul(argv[2], &end, 16);
-    if (*end || end == argv[2]) usage("'%s' is no address", argv[2]);
+    const char *held = NULL;
+    int i = 1;
+    for (const char *v; i < argc && argv[i][0] == '-'; i++) {
+        if ((v = option_value(argc, argv, &i, "--held"))) held = v;
+        else usage("why: no option '%s'", argv[i]);
+    }
+    if (i + 2 != argc) usage("why wants a process id and an address");
+    pid_t pid = parse_pid(argv[i]);
+    uintptr_t p = strtoul(argv[i + 1], &end, 16);
+    if (*end || end == argv[i + 1]) usage("'%s' is no address", argv[i + 1]);
     remote_open_or_fail(&r, pid);
-    snapshot_take(&s, &r);
+    if (held) snapshot_of_held(&s, &r, held);
+    else snapshot_take(&s, &r);
     if (sites_read(&sites, &s.copy, pid, true) != REMOTE_OK) say("process %d: its allocation sites cannot be read", (int)pid);
     image_read(&m, &s, true);
     marks_make(&k, &m);

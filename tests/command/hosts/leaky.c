@@ -1,6 +1,7 @@
 /* leaky [KIND...] [wait]: loses blocks, each kind from a function of its own whose name the report has to give. With `wait` it
- * says "ready" and sleeps instead of ending; `lib PATH` loses one from a library that is unloaded again. Kept blocks
- * of every kind are there as well, and must not be reported. */
+ * says "ready" and the addresses of kept blocks (what a global's block points to, inside a block of a global, thread-local,
+ * on the stack, in a register, of a pthread key), and sleeps instead of ending; `lib PATH` loses one from a library that is
+ * unloaded again. Kept blocks of every kind are there as well, and must not be reported. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -97,6 +98,16 @@ SITE static void keep(void) {
     pthread_setspecific(key, allocate(60));
 }
 
+/* Its block is in a register, and nowhere else. */
+static volatile uintptr_t in_register;
+static void *spin(void *arg) {
+    uintptr_t p = (uintptr_t)allocate(90);
+    in_register = ~p;
+    wipe();
+    for (;;) __asm__ volatile("pause" : "+r"(p));
+    return NULL;
+}
+
 int main(int argc, char **argv) {
     void *volatile on_stack = allocate(70);
     int wait = 0;
@@ -115,7 +126,10 @@ int main(int argc, char **argv) {
         wipe();
     }
     if (wait) {
-        printf("ready %p %p %p %p\n", ((struct node *)kept_global)->next, kept_interior, kept_tls, on_stack);
+        pthread_t t;
+        pthread_create(&t, NULL, spin, NULL);
+        while (!in_register) usleep(1000);
+        printf("ready %p %p %p %p 0x%lx %p\n", (void *)((struct node *)kept_global)->next, kept_interior, kept_tls, on_stack, ~in_register, pthread_getspecific(key));
         fflush(stdout);
         sleep(60);
     }
