@@ -224,7 +224,6 @@ static bool make_tables(void) {
     if (!g->sites) g->sites = gm_meta_alloc(GM_PROFILE_SITES * sizeof *g->sites, GM_CACHE_LINE);
     struct gm_profile_sample **table = g->sites ? gm_os_map_sparse(GM_PROFILE_BUCKETS * sizeof *table, false) : NULL;
     if (!table) return false;
-    gm_os_dontdump(table, GM_PROFILE_BUCKETS * sizeof *table);
     gm_os_name(table, GM_PROFILE_BUCKETS * sizeof *table, "gomalloc: profile");
     g->buckets = FIRST_BUCKETS;
     g->samples = table;

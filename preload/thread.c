@@ -26,6 +26,7 @@ GM_EXPORT int thrd_create(thrd_t *thread, thrd_start_t run, void *arg) {
     int (*next)(thrd_t *, thrd_start_t, void *) =
         (int (*)(thrd_t *, thrd_start_t, void *))gm_next(&next_thrd_create, "thrd_create");
     gm_fork_watch();
+    gm_block_bind();
     if (!gm_standing_aside) gm_foreign_before_threads();
     int r = next(thread, run, arg);
     if (r == thrd_success && !gm_standing_aside && gm_process_is_own()) gm_threads_started();

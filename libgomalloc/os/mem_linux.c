@@ -90,7 +90,7 @@ void *gm_os_map(size_t size) { return map(NULL, size, PROT_READ | PROT_WRITE, 0)
 void *gm_os_map_sparse(size_t size, bool shared) {
     int flags = MAP_ANONYMOUS | MAP_NORESERVE | (shared ? MAP_SHARED : MAP_PRIVATE);
     long r = quiet(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, flags, -1, 0);
-    return r < 0 && r > -4096 ? NULL : (void *)r;
+    return r < 0 && r > -4096 ? NULL : leave_out((void *)r, size);
 }
 
 void gm_os_unmap(void *p, size_t size) { quiet(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0); }
