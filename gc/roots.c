@@ -166,14 +166,19 @@ static uintptr_t live_from(const struct gm_mapping *m, bool above_guard) {
     return gm_align_down(lowest, 8);
 }
 
-/* Where the live part of a registered stack begins: at the lowest stack pointer in it. */
-static uintptr_t live_part(const struct range *stack) {
+/* Where the live part of a stack begins: at the lowest stack pointer of a thread in it, or else where is said. */
+static uintptr_t live_part(const struct range *stack, uintptr_t otherwise) {
     uintptr_t from = stack->high;
     for (unsigned i = 0; i <= gc_world_count(); i++) {
         uintptr_t sp = i ? gc_world_thread(i - 1)->sp : own_sp;
         if (sp >= stack->low && sp < from) from = sp;
     }
-    return from == stack->high ? stack->low : gm_align_down(gm_max(from - RED_ZONE, stack->low), 8);
+    return gm_align_down(from == stack->high ? otherwise : gm_max(from - RED_ZONE, stack->low), 8);
+}
+
+static void scan_other_stack(uintptr_t low, uintptr_t high, uintptr_t saved) {
+    uintptr_t from = live_part(&(struct range){ low, high }, saved);
+    if (from < high) scan_readable(from, high, STACK_STEP, true);
 }
 
 void gc_roots_scan_registers(void) {
@@ -226,6 +231,9 @@ void gc_roots_scan_shared(void) {
     EXCLUDE(runs);
     EXCLUDE(maps);
     for (unsigned i = 0; i < stack_count; i++) exclude_for_now(NULL, stacks[i].low, stacks[i].high);
+    const struct gc_stacks *others = gc_world_stacks();
+    uintptr_t low, high;
+    for (unsigned i = 0; others && others->range(i, &low, &high); i++) exclude_for_now(NULL, low, high);
     each_mapping(true);
     gc_roots_scan_kernel();
 }
@@ -234,7 +242,8 @@ bool gc_roots_scan_private(void) {
     gm_pagemap_open(); /* failing is noticed by its users */
     bool ok = each_mapping(false);
     gm_pagemap_close();
-    for (unsigned i = 0; i < stack_count; i++) scan_readable(live_part(&stacks[i]), stacks[i].high, STACK_STEP, true);
+    for (unsigned i = 0; i < stack_count; i++) scan_readable(live_part(&stacks[i], stacks[i].low), stacks[i].high, STACK_STEP, true);
+    if (gc_world_stacks()) gc_world_stacks()->each(scan_other_stack);
     for (unsigned i = 0; i < added_count; i++) scan_readable(gm_align_up(added[i].low, 8), gm_align_down(added[i].high, 8), 8, false);
     return ok && !gc_roots_incomplete();
 }

@@ -1,5 +1,6 @@
 /* See trace.h. */
 #include "gc/trace.h"
+#include "gc/world.h"
 
 #include <stddef.h>
 #include <time.h>
@@ -80,3 +81,5 @@ void gc_trace_cycle(const struct gc_trace *t, int64_t next) {
 void gc_trace_given_up(const char *why) {
     if (gm_conf.gctrace > 0) gm_eprintf("gomalloc: no collection: %s\n", why);
 }
+
+uint64_t gc_world_cycles(void) { return gm_load_relaxed(&numbers.num_gc); }

@@ -470,3 +470,8 @@ void gc_world_fork_child(void) {
     gm_store_relaxed(&released, generation);
     gm_os_forget_library_threads();
 }
+
+static const struct gc_stacks *other_stacks;
+
+void gc_world_set_stacks(const struct gc_stacks *s) { gm_store_release(&other_stacks, s); } /* pairs with the acquire below */
+const struct gc_stacks *gc_world_stacks(void) { return gm_load_acquire(&other_stacks); }

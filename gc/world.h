@@ -39,6 +39,19 @@ const struct gc_thread *gc_world_thread(unsigned i);
 /* From the call of the last successful hold to the moment everybody stood, nanoseconds. */
 uint64_t gc_world_last_hold_ns(void);
 
+/* Stacks of somebody else's threads (goroutines). Called while the world is held or in a snapshot child: no locks. */
+struct gc_stacks {
+    /* The i-th range of memory that holds nothing but such stacks; false: there are no more. It is not scanned. */
+    bool (*range)(unsigned i, uintptr_t *low, uintptr_t *high);
+    /* Calls `stack` for each: live from where a thread is found standing on it, else from `saved`. */
+    void (*each)(void (*stack)(uintptr_t low, uintptr_t high, uintptr_t saved));
+};
+/* Kept for good; once. */
+void gc_world_set_stacks(const struct gc_stacks *s);
+const struct gc_stacks *gc_world_stacks(void); /* NULL: there are none */
+/* Collections since the start. */
+uint64_t gc_world_cycles(void);
+
 /* In the child of a fork, where only the caller exists: whatever was under way is forgotten. */
 void gc_world_fork_child(void);
 

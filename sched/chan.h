@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "sched/attach_gc.h"
 #include "sched/gosched.h"
 #include "sched/proc.h"
 #include "sched/waitq.h"
@@ -63,6 +64,7 @@ GM_INLINE enum gs_chan_step gs_chan_recv_step(struct gochan *c, void *elem, stru
         c->recv_at += c->elem_size;
         if (c->recv_at == c->bytes) c->recv_at = 0;
         if (!w) {
+            if (GM_UNLIKELY(gs_collected)) memset(oldest, 0, c->elem_size); /* it holds nothing alive any more */
             gm_store_relaxed(&c->count, c->count - 1);
             return GS_CHAN_DONE;
         }

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "libgomalloc/alloc.h"
+#include "sched/attach_gc.h"
 #include "sched/gosched.h"
 #include "sched/proc.h"
 #include "sched/sema.h"
@@ -190,6 +191,7 @@ static void list(struct gs_pool *p) {
 
 void gopool_put(gopool *pool, void *item) {
     if (!item) return;
+    gs_pools_look();
     struct gs_pool *p = shelves_of(pool);
     struct shelf *s = p ? &p->shelves[here(p)] : NULL;
     uint32_t was;

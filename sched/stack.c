@@ -31,7 +31,7 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-enum { ARENA = 64 << 20, CLASSES = 12 /* 16 KiB << 0 .. 32 MiB */, COLOURS = 16, CANARY_WORDS = 8 };
+enum { ARENA = 64 << 20, CLASSES = 12 /* 16 KiB << 0 .. 32 MiB */, COLOURS = 16, CANARY_WORDS = 8, RANGES = 48 };
 static const uintptr_t CANARY = (uintptr_t)0x7a3c9e15d2b8f460;
 
 static struct {
@@ -43,6 +43,9 @@ static struct {
     size_t mapped;         /* atomic */
     enum gs_guard guard;   /* the best that may still work */
     long protect_left;     /* guards that mprotect may still make; 0: not asked yet, <0: none */
+    /* Arenas; neighbours make one range. Changed under the lock, one word at a time: read at any moment. */
+    struct range { char *low, *high; } range[RANGES];
+    uint32_t ranges;
 } pool;
 
 static long quiet(long number, void *p, size_t n, long how) {
@@ -114,6 +117,30 @@ static unsigned class_of(size_t bytes) {
     return k;
 }
 
+static void remember(char *arena) {
+    for (uint32_t i = 0; i < pool.ranges; i++) {
+        struct range *r = &pool.range[i];
+        if (r->low == arena + ARENA) {
+            gm_store_relaxed(&r->low, arena);
+            return;
+        }
+        if (r->high == arena) {
+            gm_store_relaxed(&r->high, arena + ARENA);
+            return;
+        }
+    }
+    if (pool.ranges == RANGES) return;
+    pool.range[pool.ranges] = (struct range){ arena, arena + ARENA };
+    gm_store_release(&pool.ranges, pool.ranges + 1); /* pairs with the acquire in gs_stack_range */
+}
+
+bool gs_stack_range(unsigned i, uintptr_t *low, uintptr_t *high) {
+    if (i >= gm_load_acquire(&pool.ranges)) return false;
+    *low = (uintptr_t)gm_load_relaxed(&pool.range[i].low);
+    *high = (uintptr_t)gm_load_relaxed(&pool.range[i].high);
+    return true;
+}
+
 /* The pool's lock is held. NULL: no memory. */
 static char *fresh(struct class *c, size_t stride) {
     if ((size_t)(c->end - c->fresh) < stride) {
@@ -121,6 +148,7 @@ static char *fresh(struct class *c, size_t stride) {
         if (!arena) return NULL;
         quiet(SYS_madvise, arena, ARENA, MADV_NOHUGEPAGE);
         gm_os_name(arena, ARENA, "goroutine stacks");
+        remember(arena);
         gm_store_relaxed(&pool.mapped, pool.mapped + ARENA);
         c->fresh = arena;
         c->end = arena + ARENA;

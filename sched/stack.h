@@ -16,6 +16,8 @@ bool gs_stack_guards(const struct gs_g *g, const void *address);
 bool gs_stack_intact(const struct gs_g *g);
 /* Gives the pages below g's saved stack pointer back to the kernel; g is off its stack and stays off. Bytes. */
 size_t gs_stack_trim(const struct gs_g *g);
+/* The i-th range of address space in which nothing but stacks lies; false: there is none (or more than can be told). */
+bool gs_stack_range(unsigned i, uintptr_t *low, uintptr_t *high);
 /* Address space of all stacks, bytes. */
 size_t gs_stack_mapped(void);
 /* From now on guards are made in no better way than this, and mprotect makes no more than so many (0: as many as the kernel's

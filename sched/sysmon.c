@@ -5,6 +5,7 @@
 
 #include "libgomalloc/conf.h"
 #include "libgomalloc/os/os.h"
+#include "sched/attach_gc.h"
 #include "sched/deadlock.h"
 #include "sched/runq.h"
 #include "sched/state.h"
@@ -50,6 +51,7 @@ static bool look(int64_t now) {
         else if (state == GS_P_RUNNING) slice(p, now);
     }
     gs_trim_some(now);
+    gs_pools_look();
     gs_run_timers(LONGEST); /* those of Ps whose goroutines do not come through the scheduler */
     /* What was queued while somebody spun, who then found something else. */
     if (gm_load_relaxed(&gs_sched.queue_count) > 0) gs_wake_p();

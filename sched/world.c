@@ -15,6 +15,7 @@
 #include "libgomalloc/os/os.h"
 #include "sched/deadlock.h"
 #include "sched/dump.h"
+#include "sched/attach_gc.h"
 #include "sched/gosched.h"
 #include "sched/local.h"
 #include "sched/overflow.h"
@@ -102,6 +103,7 @@ int gs_start(void) {
         else if (!gs_sysmon_start()) error = -EAGAIN;
         if (!error) {
             gs_fork_handlers();
+            gs_attach_gc();
             atexit(stop_at_exit);
             gs_overflow_watch();
             gs_dump_on_quit();
