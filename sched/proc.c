@@ -433,7 +433,9 @@ GM_NORETURN void gs_main(void) {
     struct gs_g *g = gs_current;
     gs_fiber_arrived(g);
     arrive(g->m);
-    g->fn(g->arg);
+    void *arg = g->arg;
+    g->arg = NULL; /* the record keeps nothing alive under the collector */
+    g->fn(arg);
     gs_exit();
 }
 
