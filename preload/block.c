@@ -146,7 +146,7 @@ GM_INLINE bool is_on(int set) {
 static GM_COLD function *find(struct call *call) {
     void *found = NULL;
     if (gm_next_try(&found, call->name, call->version) == NULL) return NULL;
-    gm_store_relaxed(&call->foreign, !gm_next_is_c_library(found, call->name, call->version));
+    gm_store_relaxed(&call->foreign, !gm_next_is_c_library(found));
     gm_store_release(&call->next, found); /* pairs with the acquire in slow */
     return (function *)found;
 }
