@@ -24,7 +24,7 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, MAX_STACKS = 1024, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024 };
+enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, MAX_STACKS = 1024, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024, SHORT_STACK = 64 * 1024 };
 
 struct range { uintptr_t low, high; };
 static struct range added[MAX_ADDED];       /* cycle lock */
@@ -107,6 +107,7 @@ static void scan_protected(uintptr_t low, uintptr_t high, unsigned step, bool st
 }
 
 static void scan_pages(const struct gm_mapping *m, uintptr_t low, uintptr_t high, unsigned step, bool stack) {
+    if (stack && m->readable && high - low <= SHORT_STACK) return scan_readable(low, high, step, stack); /* all touched, mostly */
     for (uintptr_t next = gm_align_down(low, gm_os_page_size()); next < high;) {
         int n = gm_pagemap_private(&next, high, runs, RUNS);
         if (n < 0) { /* no page map: all of it, if it can be read at all */
@@ -151,29 +152,67 @@ static bool is_stack_of(const struct gm_mapping *m, bool above_guard, uintptr_t 
     return m->kind == GM_MAPPING_STACK || (above_guard && control_block > sp && control_block < m->end);
 }
 
+/* Where everybody stands, the caller too, in ascending order: there are as many mappings as threads, and more. */
+enum { MAX_STANDING = (1 << 15) + 1 };
+static struct standing { uintptr_t sp, control_block; } standing[MAX_STANDING];
+static unsigned standing_count;
+
+/* Lets an entry sink in the heap of the first n, largest on top. */
+static void sink(unsigned at, unsigned n) {
+    struct standing moving = standing[at];
+    for (unsigned child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && standing[child + 1].sp > standing[child].sp) child++;
+        if (standing[child].sp <= moving.sp) break;
+        standing[at] = standing[child];
+    }
+    standing[at] = moving;
+}
+
+/* qsort allocates. */
+static void list_standing(void) {
+    unsigned n = 0;
+    standing[n++] = (struct standing){ own_sp, (uintptr_t)__builtin_thread_pointer() };
+    for (unsigned i = 0; i < gc_world_count() && n < MAX_STANDING; i++) {
+        const struct gc_thread *t = gc_world_thread(i);
+        standing[n++] = (struct standing){ t->sp, t->fs_base };
+    }
+    standing_count = n;
+    for (unsigned i = n / 2; i-- > 0;) sink(i, n);
+    while (n > 1) {
+        struct standing largest = standing[0];
+        standing[0] = standing[--n];
+        standing[n] = largest;
+        sink(0, n);
+    }
+}
+
+/* The first who stands at or above an address. */
+static unsigned first_standing(uintptr_t address) {
+    unsigned low = 0, high = standing_count;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (standing[middle].sp < address) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
 /* The lowest live address of a mapping that is certainly a stack; 0: it is none, or nobody stands on it. */
 static uintptr_t live_from(const struct gm_mapping *m, bool above_guard) {
-    uintptr_t lowest = 0;
-    for (unsigned i = 0; i <= gc_world_count(); i++) {
-        const struct gc_thread *t = i ? gc_world_thread(i - 1) : NULL;
-        uintptr_t sp = t ? t->sp : own_sp, control_block = t ? t->fs_base : (uintptr_t)__builtin_thread_pointer();
-        if (sp < m->start || sp >= m->end) continue;
-        if (!is_stack_of(m, above_guard, sp, control_block)) return 0;
-        if (!lowest || sp < lowest) lowest = sp;
-    }
-    if (!lowest) return 0;
+    unsigned first = first_standing(m->start), i = first;
+    for (; i < standing_count && standing[i].sp < m->end; i++)
+        if (!is_stack_of(m, above_guard, standing[i].sp, standing[i].control_block)) return 0;
+    if (i == first) return 0;
+    uintptr_t lowest = standing[first].sp;
     if (lowest != own_sp) lowest = gm_max(lowest - RED_ZONE, m->start); /* our own is that of a call: below is nothing */
     return gm_align_down(lowest, 8);
 }
 
 /* Where the live part of a stack begins: at the lowest stack pointer of a thread in it, or else where is said. */
 static uintptr_t live_part(const struct range *stack, uintptr_t otherwise) {
-    uintptr_t from = stack->high;
-    for (unsigned i = 0; i <= gc_world_count(); i++) {
-        uintptr_t sp = i ? gc_world_thread(i - 1)->sp : own_sp;
-        if (sp >= stack->low && sp < from) from = sp;
-    }
-    return gm_align_down(from == stack->high ? otherwise : gm_max(from - RED_ZONE, stack->low), 8);
+    unsigned first = first_standing(stack->low);
+    if (first == standing_count || standing[first].sp >= stack->high) return gm_align_down(otherwise, 8);
+    return gm_align_down(gm_max(standing[first].sp - RED_ZONE, stack->low), 8);
 }
 
 static void scan_other_stack(uintptr_t low, uintptr_t high, uintptr_t saved) {
@@ -240,6 +279,7 @@ void gc_roots_scan_shared(void) {
 
 bool gc_roots_scan_private(void) {
     gm_pagemap_open(); /* failing is noticed by its users */
+    list_standing();
     bool ok = each_mapping(false);
     gm_pagemap_close();
     for (unsigned i = 0; i < stack_count; i++) scan_readable(live_part(&stacks[i], stacks[i].low), stacks[i].high, STACK_STEP, true);

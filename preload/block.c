@@ -15,6 +15,8 @@
  * an int in the result is the lower half of a word, as it always is. Names are given by label, as their true types
  * stand in headers, some as unions that C cannot define.
  *
+ * Only the C library's function is a leaf. If another interposer stands behind us, nothing is published in it.
+ *
  * Cancellation unwinds from inside the call and does not come by here (no personality routine: an unwinder must not
  * be needed); pthread_cancel tells beforehand. vfork lets two processes use one thread's storage, and tells as well. */
 #define _GNU_SOURCE 1
@@ -49,6 +51,7 @@ struct call {
     const char *name, *version;
     uint8_t limit, argument;
     int8_t set;
+    uint8_t foreign; /* next is another interposer's: no leaf, it may do anything */
 };
 
 /* ---- once */
@@ -122,6 +125,7 @@ static GM_NOINLINE long call_slowly(struct call *call, function *next, long *x) 
     long answer;
     int saved = errno;
     if (call->set != NONE) x[call->set] = (long)gm_allowed((const sigset_t *)x[call->set], &copy);
+    if (call->foreign) return next(x[0], x[1], x[2], x[3], x[4], x[5]);
     if (call->limit == LIMIT_CLOCK && x[3] == 0) x[3] = (long)&rest;
     int64_t limit = limit_ns(call, x);
     uint64_t end = limit > 0 ? gm_os_nanotime() + (uint64_t)limit : 0;
@@ -139,10 +143,21 @@ GM_INLINE bool is_on(int set) {
     return GM_UNLIKELY(gm_load_relaxed(&gm_hooks.blocking) != NULL) || (set != NONE && gm_stop_signal_bit() != 0);
 }
 
+static GM_COLD function *find(struct call *call) {
+    void *found = NULL;
+    if (gm_next_try(&found, call->name, call->version) == NULL) return NULL;
+    gm_store_relaxed(&call->foreign, !gm_next_is_c_library(found));
+    gm_store_release(&call->next, found); /* pairs with the acquire in slow */
+    return (function *)found;
+}
+
 /* All calls while the collector is on, and the first one of all. */
 static GM_COLD long slow(struct call *call, bool may_block, long *x) {
-    function *next = (function *)gm_load_relaxed(&call->next);
-    if (next == NULL) next = (function *)gm_next_find_version(&call->next, call->name, call->version);
+    function *next = (function *)gm_load_acquire(&call->next);
+    if (next == NULL && (next = find(call)) == NULL) {
+        errno = ENOSYS;
+        return -1;
+    }
     if (may_block && is_on(call->set)) return call_slowly(call, next, x);
     return next(x[0], x[1], x[2], x[3], x[4], x[5]);
 }
@@ -164,7 +179,7 @@ enum {
 #undef GM_BLOCK
 
 #define GM_BLOCK(name, version, when, ...) GM_BLOCK_(name, version, __VA_ARGS__)
-#define GM_BLOCK_(name, version, limit, argument, set) { NULL, #name, version, limit, argument, set },
+#define GM_BLOCK_(name, version, limit, argument, set) { NULL, #name, version, limit, argument, set, 0 },
 static struct call calls[CALLS] = {
 #include "preload/block.def"
 };
@@ -189,7 +204,7 @@ void gm_block_bind(void) {
     if (gm_load_relaxed(&bound)) return;
     gm_store_relaxed(&bound, true);
     for (unsigned i = 0; i < CALLS; i++)
-        if (gm_load_relaxed(&calls[i].next) == NULL) gm_next_try(&calls[i].next, calls[i].name, calls[i].version);
+        if (gm_load_relaxed(&calls[i].next) == NULL) find(&calls[i]);
 }
 
 /* ---- and those who disturb */

@@ -17,6 +17,8 @@ void *gm_next_find(void **slot, const char *name);
 void *gm_next_find_version(void **slot, const char *name, const char *version);
 /* The same for what need not be there: NULL. */
 void *gm_next_try(void **slot, const char *name, const char *version);
+/* Whether what was found is the C library's own, and no interposer's. */
+bool gm_next_is_c_library(const void *f);
 
 /* For a function whose last call must be a jump, so that whom it calls sees our caller as its own. */
 #define GM_TAIL_CALLS __attribute__((optimize("O2")))
