@@ -89,6 +89,7 @@ bin = $(patsubst %,$B/%,$(basename $(wildcard $1)))
 unit_tests := $(call bin,tests/unit/*.c)
 inside_tests := $(if $(filter release debug,$(VARIANT)),$(call bin,tests/inside/*.c))
 host_tests := $(call bin,tests/api/*.c tests/api/*.cpp tests/programs/*.c tests/programs/*.cpp tests/stress/*.c)
+gc_tests := $(if $(filter release debug,$(VARIANT)),$(call bin,tests/gc/*.c))
 misuse_programs := $(call bin,tests/misuse/*.c)
 fuzz_sources := tests/fuzz/fuzz.c tests/fuzz/model.c
 fuzz_programs := $B/tests/fuzz/fuzz $(if $(filter release debug,$(VARIANT)),$B/tests/fuzz/fuzz_libc)
@@ -125,6 +126,12 @@ $B/tests/fuzz/fuzz_libc: $(fuzz_sources) tests/fuzz/model.h $B/tests/check.o
 	@mkdir -p $(@D)
 	$(CC) $(TESTFLAGS) -DFUZZ_LIBC -o $@ $(fuzz_sources) $B/tests/check.o
 
+# Each under both ways to mark: NAME.fork is the same program, and tests/exec sees the difference.
+$B/tests/gc/%: tests/gc/%.c $(wildcard tests/gc/*.h) $B/tests/check.o
+	@mkdir -p $(@D)
+	$(CC) $(TESTFLAGS) -o $@ $< $B/tests/check.o -ldl -lrt -lm
+	ln -f $@ $@.fork
+
 $B/tests/%: tests/%.c $B/tests/check.o
 	@mkdir -p $(@D)
 	$(CC) $(TESTFLAGS) -o $@ $< $B/tests/check.o -ldl -lrt -lm
@@ -141,7 +148,7 @@ $B/tests/programs/plugins/%.so: tests/programs/plugins/%.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(filter-out -std=gnu17,$(TESTFLAGS)) -std=gnu++17 -fPIC -shared -o $@ $<
 
-test_programs := $(host_tests) $(misuse_programs) $(fuzz_programs) $(golden_programs) $(plugins)
+test_programs := $(host_tests) $(gc_tests) $(misuse_programs) $(fuzz_programs) $(golden_programs) $(plugins)
 test-programs: all $(unit_tests) $(inside_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs))
 
 PROVE := prove --timer --exec tests/exec
@@ -166,7 +173,7 @@ test: setup-test
 
 prove: test-programs
 	@echo "== $(VARIANT)"
-	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests) $(inside_tests) $(fuzz_programs) $(host_tests) $(scripts)
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests) $(inside_tests) $(fuzz_programs) $(host_tests) $(gc_tests) $(gc_tests:%=%.fork) $(scripts)
 
 prove-unit: test-programs
 	@echo "== $(VARIANT): unit tests"

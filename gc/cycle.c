@@ -44,17 +44,19 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "gc/crew.h"
 #include "gc/fork.h"
 #include "gc/mark.h"
 #include "gc/pacer.h"
 #include "gc/roots.h"
 #include "gc/sweep.h"
 #include "gc/trace.h"
+#include "gc/watch.h"
 #include "gc/world.h"
-#include "libgomalloc/arena.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/conf.h"
@@ -63,7 +65,7 @@
 #include "libgomalloc/os/os.h"
 
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, WORTH_A_CREW = 4 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -87,11 +89,13 @@ static void arm_trigger(void) {
 static bool hold(void) {
     char why[160];
     uint64_t all = ~UINT64_C(0);
+    gc_watch_lock();
     gm_gc_lock_caches(); /* the flip walks them; whoever changes the list must not be stopped in it */
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &blocked_signals, 8);
     if (gc_world_hold(why, sizeof why) == GC_HELD) return true;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked_signals, NULL, 8);
     gm_gc_unlock_caches();
+    gc_watch_unlock();
     gc_trace_given_up(why);
     return false;
 }
@@ -100,28 +104,40 @@ static void release(void) {
     gc_world_release();
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked_signals, NULL, 8);
     gm_gc_unlock_caches();
+    gc_watch_unlock();
 }
 
-/* Runs f with all callee-saved registers of this thread on its stack. */
-static GM_NOINLINE bool with_registers_spilled(bool (*f)(void)) {
-    jmp_buf registers;
+/* Where the program's part of this thread's stack begins, with all its registers (cycle lock). Our own frames below are
+ * not looked at: addresses of objects that were swept lie about in them. */
+static uintptr_t program_from;
+
+/* Runs f with all callee-saved registers of this thread on its stack from `from` on. */
+static GM_NOINLINE bool with_registers_spilled(bool (*f)(uintptr_t from)) {
+    struct { jmp_buf registers; } GM_ALIGNED(16) here; /* no hole behind it, with an old word in it */
+    memset(&here, 0, sizeof here);
     __builtin_unwind_init();
-    if (_setjmp(registers)) return false;
-    bool done = f();
-    __asm__ volatile("" : : "r"(&registers) : "memory");
+    if (_setjmp(here.registers)) return false;
+    bool done = f((uintptr_t)&here);
+    __asm__ volatile("" : : "r"(&here) : "memory");
     return done;
 }
 
-static void run_here(void (*fn)(void *arg, unsigned worker), void *arg, unsigned workers) { fn(arg, 0); }
+/* A quarter of the CPUs beside the program, all of them while it stands still, one for what is soon done. */
+static unsigned workers_for(bool beside) {
+    unsigned cpus = gm_os_cpus();
+    if (pacer.live + pacer.roots < WORTH_A_CREW) return 1;
+    return beside ? gm_max(cpus / 4, 1u) : cpus;
+}
 
-static bool mark_all(void) {
+static bool mark_all(bool beside) {
     if (!gc_roots_scan_private()) return false;
-    gc_mark_drain(1, run_here);
+    gc_watch_mark();
+    gc_mark_drain(gc_crew_hire(workers_for(beside)), gc_crew_run);
     return true;
 }
 
 static bool work_of_child(struct gc_fork_result *result) {
-    if (!mark_all()) {
+    if (!mark_all(true)) {
         result->incomplete = gc_roots_incomplete();
         return false;
     }
@@ -138,7 +154,7 @@ static bool marked_here; /* by the last stop */
 
 /* All roots that must be taken while the world is held. */
 static void scan_held(void) {
-    gc_roots_own_stack((uintptr_t)__builtin_frame_address(0)); /* below the registers spilled above */
+    gc_roots_own_stack(program_from);
     gc_mark_at_stop();
     gc_roots_scan_registers();
     gc_roots_scan_shared();
@@ -152,9 +168,10 @@ static bool stop_work(void) {
     marked_here = false;
     if (can_fork() && gc_fork_start(work_of_child)) {
         gc_mark_forget_grey(); /* it is the child's now */
+        gc_watch_marking(true);
         return true;
     }
-    marked_here = mark_all();
+    marked_here = mark_all(false);
     return marked_here;
 }
 
@@ -171,7 +188,7 @@ static bool stop_and_flip(void) {
 static bool at_a_stop(bool (*f)(void), uint64_t *pause) {
     uint64_t t = gm_os_nanotime();
     if (!hold()) return false;
-    bool ok = with_registers_spilled(f);
+    bool ok = f();
     release();
     *pause = gm_os_nanotime() - t;
     gc_trace_pause(*pause);
@@ -186,6 +203,7 @@ static void sweep_starts(int64_t live, int64_t roots) {
     record.goal = pacer.goal;
     record.heap_end = gm_load_relaxed(&gm_hooks.heap_out);
     gc_trace_cycle(&record, pacer.goal);
+    gc_watch_settle();
     gc_sweep_begin();
     gm_store_relaxed(&phase, SWEEPING);
     gm_store_relaxed(&gm_hooks.armed, 1);
@@ -203,6 +221,7 @@ static void swept(void) {
 }
 
 static void given_up(void) {
+    gc_watch_marking(false);
     gm_store_relaxed(&phase, IDLE);
     /* Later, or the next allocation would try again. */
     int64_t out = gm_load_relaxed(&gm_hooks.heap_out);
@@ -231,7 +250,7 @@ static bool begin(bool forced) {
 /* The snapshot child was of no use. What is white was alive at the flip; what is unreachable now may go. */
 static bool mark_again(void) {
     scan_held();
-    return marked_here = mark_all();
+    return marked_here = mark_all(false);
 }
 
 static void child_done(unsigned outcome) {
@@ -276,12 +295,17 @@ static void advance(void) {
     }
 }
 
+static bool poll_from(uintptr_t from) {
+    if (!gm_try_lock(&cycle_lock)) return false;
+    program_from = from;
+    advance();
+    gm_unlock(&cycle_lock);
+    return true;
+}
+
 static void poll(void) {
     int saved = errno;
-    if (gm_try_lock(&cycle_lock)) {
-        advance();
-        gm_unlock(&cycle_lock);
-    }
+    with_registers_spilled(poll_from);
     throttle();
     errno = saved;
 }
@@ -295,9 +319,10 @@ static bool before_growth(void) {
 
 /* ---- by call */
 
-static void wait_for_marks(void) {
+static void wait_for_marks(uintptr_t from) {
     while (gm_load_relaxed(&phase) == MARKING) {
         gm_lock(&cycle_lock);
+        program_from = from;
         unsigned outcome = phase == MARKING ? gc_fork_poll() : 0;
         if (outcome) child_done(outcome);
         gm_unlock(&cycle_lock);
@@ -305,33 +330,55 @@ static void wait_for_marks(void) {
     }
 }
 
-bool gc_collect(void) {
-    if (!on) return true;
-    int saved = errno;
-    wait_for_marks();
+static bool collect_from(uintptr_t from) {
+    wait_for_marks(from);
     gm_lock(&cycle_lock);
+    program_from = from;
     bool ok = phase != MARKING && begin(true);
     gm_unlock(&cycle_lock);
-    wait_for_marks();
+    wait_for_marks(from);
     gm_lock(&cycle_lock);
     if (phase == SWEEPING) {
         gc_sweep_finish();
         swept();
     }
     gm_unlock(&cycle_lock);
+    return ok;
+}
+
+bool gc_collect(void) {
+    if (!on) return true;
+    int saved = errno;
+    bool ok = with_registers_spilled(collect_from);
     errno = saved;
     return ok;
 }
 
-/* Not for a request larger than all there is; and where it was of no use several times running, not every time. */
+/* Not for a request larger than all there is; and where it was of no use several times running, not before some
+ * times the length of a cycle has passed. */
 static void out_of_memory(size_t n) {
-    static uint32_t useless, skipped; /* guessed at without a lock */
+    static uint64_t useless, not_before; /* guessed at without a lock */
     int64_t before = gm_load_relaxed(&gm_hooks.heap_out);
-    if (before < 0 || n > (size_t)before || gm_add_relaxed(&skipped, 1) < gm_load_relaxed(&useless) / 4) return;
+    uint64_t start = gm_os_nanotime();
+    if (before < 0 || n > (size_t)before || start < gm_load_relaxed(&not_before)) return;
     gc_collect();
+    uint64_t end = gm_os_nanotime();
     bool of_use = gm_load_relaxed(&gm_hooks.heap_out) < before - before / 16;
-    gm_store_relaxed(&useless, of_use ? 0 : (uint32_t)gm_min(gm_load_relaxed(&useless) + 1, 256u));
-    gm_store_relaxed(&skipped, 0);
+    gm_store_relaxed(&useless, of_use ? 0 : gm_min(gm_load_relaxed(&useless) + 1, UINT64_C(16)));
+    gm_store_relaxed(&not_before, end + (end - start) * (gm_load_relaxed(&useless) / 4));
+}
+
+/* Waits for a marking that is under way. */
+static bool settled_from(uintptr_t from) {
+    wait_for_marks(from);
+    return true;
+}
+
+void *gc_weak_get(void *weak) {
+    bool doubtful;
+    void *object;
+    while (object = gc_watch_weak_get(weak, &doubtful), doubtful) with_registers_spilled(settled_from);
+    return object;
 }
 
 bool gc_enable(bool enable) {
@@ -366,17 +413,35 @@ int gc_remove_roots(uintptr_t low, uintptr_t high) {
     return answer;
 }
 
+int gc_add_stack(uintptr_t low, uintptr_t high) {
+    gm_lock(&cycle_lock);
+    int answer = gc_roots_add_stack(low, high);
+    gm_unlock(&cycle_lock);
+    return answer;
+}
+
+int gc_remove_stack(uintptr_t low) {
+    gm_lock(&cycle_lock);
+    int answer = gc_roots_remove_stack(low);
+    gm_unlock(&cycle_lock);
+    return answer;
+}
+
 /* ---- fork of the host */
 
 void gc_fork_prepare(void) {
     if (on) gm_lock(&cycle_lock);
+    gc_watch_lock();
 }
 
 void gc_fork_parent(void) {
+    gc_watch_unlock();
     if (on) gm_unlock(&cycle_lock);
 }
 
 void gc_fork_child(void) {
+    gc_watch_fork_child();
+    gc_watch_unlock();
     if (!on) return;
     gc_world_fork_child();
     gc_fork_forget();
@@ -404,7 +469,7 @@ void gc_init(void) {
     gm_hooks.fork_prepare = gc_fork_prepare;
     gm_hooks.fork_parent = gc_fork_parent;
     gm_hooks.fork_child = gc_fork_child;
-    if (gm_conf.free == GM_FREE_IGNORE) gm_hooks_ignore_free();
+    if (gm_conf.free == GM_FREE_IGNORE) gm_gc_ignore_free();
     gm_store_relaxed(&gm_hooks.on, true);
     arm_trigger();
 }

@@ -10,12 +10,16 @@ void gc_init(void);
 bool gc_is_on(void);
 /* A full cycle, from start to the last swept span. False: the world could not be held. */
 bool gc_collect(void);
+/* What a weak reference leads to (watch.h), NULL if it is gone. May wait for a marking to end. */
+void *gc_weak_get(void *weak);
 /* Automatic cycles on or off; the previous state. */
 bool gc_enable(bool on);
 /* GOGC; negative: only by the limit or by call. The previous value. */
 int64_t gc_set_percent(int64_t percent);
 int gc_add_roots(uintptr_t low, uintptr_t high);
 int gc_remove_roots(uintptr_t low, uintptr_t high);
+int gc_add_stack(uintptr_t low, uintptr_t high);
+int gc_remove_stack(uintptr_t low);
 
 /* Around the host's fork, outside all other locks. */
 void gc_fork_prepare(void);

@@ -4,6 +4,8 @@
 #ifndef GC_KERNEL_ROOTS_H
 #define GC_KERNEL_ROOTS_H
 
+#include "libgomalloc/base/compiler.h"
+
 void gc_roots_scan_kernel(void);
 
 #endif

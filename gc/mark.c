@@ -13,6 +13,7 @@
  * No memory for a buffer: entries are dropped, and a pass over all marked objects finds what is unscanned. */
 #include "gc/mark.h"
 
+#include "gc/roots.h"
 #include "gc/work.h"
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
@@ -265,6 +266,10 @@ void gc_mark_forget_grey(void) {
 bool gc_mark_begin(bool shared) {
     if (!started || shared != started_shared) {
         if (!gm_gc_start(shared)) return false;
+        if (!started) { /* full of addresses that mean nothing */
+            gc_roots_exclude((uintptr_t)workers, (uintptr_t)(workers + GC_MARK_WORKERS_MAX));
+            gc_roots_exclude((uintptr_t)&heap, (uintptr_t)(&heap + 1));
+        }
         started = true;
         started_shared = shared;
     }

@@ -24,13 +24,14 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024 };
+enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, MAX_STACKS = 1024, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024 };
 
 struct range { uintptr_t low, high; };
 static struct range added[MAX_ADDED];       /* cycle lock */
+static struct range stacks[MAX_STACKS];     /* the program's own (cycle lock) */
 static struct range kept[MAX_KEPT];         /* never scanned; atomic */
 static struct range excluded[MAX_EXCLUDED]; /* the same, found anew at each stop */
-static unsigned excluded_count, kept_count, added_count;
+static unsigned excluded_count, kept_count, added_count, stack_count;
 static size_t bytes;
 static size_t private_bytes[2];             /* of all private mappings: now, and as seen in the process that was stopped */
 static uintptr_t own_sp;
@@ -50,6 +51,7 @@ bool gc_roots_exclude(uintptr_t low, uintptr_t high) {
     return true;
 }
 
+#define EXCLUDE(variable) exclude_for_now(NULL, (uintptr_t)&(variable), (uintptr_t)(&(variable) + 1))
 /* Too many: they are scanned, which is harmless. */
 static void exclude_for_now(void *arg, uintptr_t low, uintptr_t high) {
     if (excluded_count < MAX_EXCLUDED) excluded[excluded_count++] = (struct range){ low, high };
@@ -66,6 +68,22 @@ int gc_roots_remove(uintptr_t low, uintptr_t high) {
     for (unsigned i = 0; i < added_count; i++) {
         if (added[i].low != low || added[i].high != high) continue;
         added[i] = added[--added_count];
+        return 0;
+    }
+    return -ENOENT;
+}
+
+int gc_roots_add_stack(uintptr_t low, uintptr_t high) {
+    if (low >= high) return -EINVAL;
+    if (stack_count == MAX_STACKS) return -ENOMEM;
+    stacks[stack_count++] = (struct range){ low, high };
+    return 0;
+}
+
+int gc_roots_remove_stack(uintptr_t low) {
+    for (unsigned i = 0; i < stack_count; i++) {
+        if (stacks[i].low != low) continue;
+        stacks[i] = stacks[--stack_count];
         return 0;
     }
     return -ENOENT;
@@ -143,7 +161,19 @@ static uintptr_t live_from(const struct gm_mapping *m, bool above_guard) {
         if (!is_stack_of(m, above_guard, sp, control_block)) return 0;
         if (!lowest || sp < lowest) lowest = sp;
     }
-    return lowest ? gm_align_down(gm_max(lowest - RED_ZONE, m->start), 8) : 0;
+    if (!lowest) return 0;
+    if (lowest != own_sp) lowest = gm_max(lowest - RED_ZONE, m->start); /* our own is that of a call: below is nothing */
+    return gm_align_down(lowest, 8);
+}
+
+/* Where the live part of a registered stack begins: at the lowest stack pointer in it. */
+static uintptr_t live_part(const struct range *stack) {
+    uintptr_t from = stack->high;
+    for (unsigned i = 0; i <= gc_world_count(); i++) {
+        uintptr_t sp = i ? gc_world_thread(i - 1)->sp : own_sp;
+        if (sp >= stack->low && sp < from) from = sp;
+    }
+    return from == stack->high ? stack->low : gm_align_down(gm_max(from - RED_ZONE, stack->low), 8);
 }
 
 void gc_roots_scan_registers(void) {
@@ -190,7 +220,12 @@ void gc_roots_scan_shared(void) {
     bytes = 0;
     excluded_count = 0;
     gm_gc_each_private(exclude_for_now, NULL);
-    exclude_for_now(NULL, (uintptr_t)copy, (uintptr_t)copy + sizeof copy);
+    /* What we ourselves know of addresses: where the heap begins there may be an object. */
+    EXCLUDE(copy);
+    EXCLUDE(excluded);
+    EXCLUDE(runs);
+    EXCLUDE(maps);
+    for (unsigned i = 0; i < stack_count; i++) exclude_for_now(NULL, stacks[i].low, stacks[i].high);
     each_mapping(true);
     gc_roots_scan_kernel();
 }
@@ -199,6 +234,7 @@ bool gc_roots_scan_private(void) {
     gm_pagemap_open(); /* failing is noticed by its users */
     bool ok = each_mapping(false);
     gm_pagemap_close();
+    for (unsigned i = 0; i < stack_count; i++) scan_readable(live_part(&stacks[i]), stacks[i].high, STACK_STEP, true);
     for (unsigned i = 0; i < added_count; i++) scan_readable(gm_align_up(added[i].low, 8), gm_align_down(added[i].high, 8), 8, false);
     return ok && !gc_roots_incomplete();
 }

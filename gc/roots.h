@@ -23,6 +23,10 @@ bool gc_roots_exclude(uintptr_t low, uintptr_t high);
 int gc_roots_add(uintptr_t low, uintptr_t high);
 int gc_roots_remove(uintptr_t low, uintptr_t high);
 
+/* A stack the library did not make. While a thread stands on it only its live part is looked at, else all of it. */
+int gc_roots_add_stack(uintptr_t low, uintptr_t high);
+int gc_roots_remove_stack(uintptr_t low);
+
 /* Memory that a snapshot does not freeze, and what only the kernel holds: in the parent, while it is held. */
 void gc_roots_scan_shared(void);
 /* Everything else. False: the list of mappings could not be read, or memory that was there at the call before is not

@@ -8,8 +8,13 @@
  * batch. (Instead of a span's lock, or a look at its record: the batch finds its span by the slots, which the
  * sweeper owns by then, so the span is there.)
  *
+ * What goes home is cleared. The next object in the slot may be one that its owner fills slowly or never, a buffer say,
+ * and would keep alive whatever the dead one pointed to: one such word can hold a whole list of dead objects.
+ *
  * Pages are claimed in address order under a lock, some at a time; the sweep itself holds none. */
 #include "gc/sweep.h"
+
+#include <string.h>
 
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
@@ -82,8 +87,9 @@ static inline void sweep_word(struct page *p, uint64_t *at, unsigned word, uint8
 static void give(struct page *p) {
     if (p->n == 0) return;
     p->t.freed_objects += p->n;
-    if (p->cls == GM_CLASS_8) gm_gc_give_odd(p->slot, p->n);
-    else gm_gc_give(p->cls, p->slot, p->n);
+    if (p->cls == GM_CLASS_8) return gm_gc_give_odd(p->slot, p->n);
+    for (unsigned i = 0; i < p->n; i++) memset(p->slot[i], 0, gm_class_size[p->cls]);
+    gm_gc_give(p->cls, p->slot, p->n);
 }
 
 static void sweep_slots(struct page *p, unsigned size) {

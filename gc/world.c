@@ -5,7 +5,11 @@
  * it). The signal's value names the thread's slot here; the handler writes down where the thread stands and sleeps
  * on a futex until the release. The kernel has put all registers, vector state included, in the signal frame.
  *
- *   list /proc/self/task, signal everybody new
+ * A thread that blocks in a wrapped call has said where it stands (published.c) and is taken as it is: no signal, no
+ * interrupted call.
+ *
+ *   take those who have said where they stand
+ *     -> list /proc/self/task, signal everybody new
  *     -> wait until each has answered or is gone
  *     -> as many threads as there are slots? held.   else list again: somebody was born meanwhile
  *
@@ -30,6 +34,8 @@
  * The word for "shares" is kcmp's; where that is forbidden, such processes go unseen. */
 #define _GNU_SOURCE 1
 #include "gc/world.h"
+
+#include "gc/published.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -64,7 +70,8 @@ enum { SLOTS = 1 << 15 };
 #define FIRST_LOOK_NS  INT64_C(20000000) /* after which the waiting looks who has gone */
 
 /* A slot's state: the generation of the hold, and one of these in the low bits. */
-enum { ASKED = 1, ANSWERING, STANDS, GONE, NOT_ASKED /* there, but not to be held: the library's, or a zombie */, PHASES = 8 };
+enum { ASKED = 1, ANSWERING, STANDS, GONE, NOT_ASKED /* there, but not to be held: the library's, or a zombie */,
+       SAID /* published, and not yet seen in the list of threads */, PHASES = 8 };
 
 struct slot {
     struct gc_thread thread;
@@ -179,6 +186,7 @@ bool gc_world_start(void) {
     if (signal > 0) slots = gm_os_map(SLOTS * sizeof *slots);
     bool ok = slots != NULL && signal > 0 && install(signal);
     if (ok) gm_store_relaxed(&gm_stop_signal, signal);
+    if (ok) gc_published_start(); /* without it everybody gets the signal */
     errno = saved;
     return ok;
 }
@@ -219,15 +227,31 @@ static void name_thread(struct gm_out *out, int tid, const char *what) {
 
 static void set_phase(struct slot *s, unsigned phase) { gm_store_release(&s->state, state_of(generation, phase)); }
 
-/* The slots are listed in the kernel's order, so the next one looked for is mostly the next one there. */
-static bool is_known(int tid, unsigned *cursor) {
-    for (unsigned k = 0; k < used; k++) {
-        unsigned i = (*cursor + k) % used;
-        if (slots[i].thread.tid != tid) continue;
-        *cursor = i + 1;
-        return true;
-    }
-    return false;
+/* Which slot is a thread's: open addressing. An entry is of this hold if it bears its generation. */
+enum { INDEX = 2 * SLOTS };
+static struct { uint32_t gen, slot; } slot_index[INDEX];
+
+/* The slot of a thread that has one, or the new one it now has; `made` says which. used < SLOTS. */
+static struct slot *slot_of(int tid, bool *made) {
+    unsigned i = (unsigned)tid % INDEX;
+    for (; slot_index[i].gen == generation; i = (i + 1) % INDEX)
+        if (slots[slot_index[i].slot].thread.tid == tid) return *made = false, &slots[slot_index[i].slot];
+    slot_index[i].gen = generation;
+    slot_index[i].slot = used;
+    slots[used].thread = (struct gc_thread){ .tid = tid };
+    return *made = true, &slots[used++];
+}
+
+/* A thread that blocks is taken. Whether it exists, the list of threads will show. */
+static bool take_published(int tid, uintptr_t sp, uintptr_t fs_base) {
+    bool made;
+    if (used == SLOTS) return false;
+    struct slot *s = slot_of(tid, &made);
+    if (!made) return false;
+    s->thread.sp = sp;
+    s->thread.fs_base = fs_base;
+    set_phase(s, SAID);
+    return true;
 }
 
 /* False: the kernel has no room for one more queued signal, or the like. */
@@ -239,7 +263,6 @@ static bool ask(struct slot *s, int tid) {
     info.si_errno = (int)generation;
     info.si_pid = getpid();
     info.si_value.sival_ptr = s;
-    s->thread.tid = tid;
     if (gm_os_is_library_thread(tid)) {
         set_phase(s, NOT_ASKED);
         present++;
@@ -256,19 +279,31 @@ static bool ask(struct slot *s, int tid) {
     return gone;
 }
 
+/* A thread that is in the list: signals it if it is new. NULL, or what stood against it. */
+static const char *meet(int tid) {
+    bool made;
+    if (used == SLOTS) return "too many threads";
+    struct slot *s = slot_of(tid, &made);
+    /* Or it is another's: the first has gone, and the kernel has given its number away again. */
+    if (made || s->state == state_of(generation, GONE)) return ask(s, tid) ? NULL : "the kernel refuses to queue the stop signal";
+    if (s->state == state_of(generation, SAID)) {
+        set_phase(s, STANDS);
+        present++;
+    }
+    return NULL;
+}
+
 /* Signals whoever is in the directory and has no slot. NULL, or what stood against it. */
 static const char *ask_everybody(int self) {
     static GM_ALIGNED(16) char entries[16384];
     int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return "cannot open /proc/self/task";
     const char *why = NULL;
-    unsigned cursor = 0;
     for (long n; why == NULL && (n = syscall(SYS_getdents64, fd, entries, sizeof entries)) > 0;) {
         for (char *e = entries; why == NULL && e < entries + n; e += ((struct dirent64 *)e)->d_reclen) {
             int tid = atoi(((struct dirent64 *)e)->d_name);
-            if (tid == 0 || tid == self || (used && is_known(tid, &cursor))) continue;
-            if (used == SLOTS) why = "too many threads";
-            else if (!ask(&slots[used++], tid)) why = "the kernel refuses to queue the stop signal";
+            if (tid == 0 || tid == self) continue;
+            why = meet(tid);
         }
     }
     syscall(SYS_close, fd);
@@ -366,7 +401,7 @@ static int sharer_among_children(int tid) {
 /* The pid of a child that shares our memory; 0: none. All threads stand, so none can be made meanwhile. */
 static int find_sharer(void) {
     siginfo_t info;
-    if (waitid(P_ALL, 0, &info, WNOHANG | WNOWAIT | WEXITED | __WALL) != 0) return 0; /* no children at all */
+    if (syscall(SYS_waitid, P_ALL, 0, &info, WNOHANG | WNOWAIT | WEXITED | __WALL, NULL) != 0) return 0; /* no children at all */
     int pid = sharer_among_children(gm_os_gettid());
     for (unsigned i = 0; pid == 0 && i < used; i++)
         if (slots[i].state != state_of(generation, GONE)) pid = sharer_among_children(slots[i].thread.tid);
@@ -380,6 +415,7 @@ static void let_go(void) {
         uint32_t asked = state_of(generation, ASKED);
         gm_cas_acquire(&slots[i].state, &asked, state_of(generation, GONE));
     }
+    gc_published_let_go();
     /* release: pairs with the acquire in stop_here. */
     gm_store_release(&released, generation);
     gm_os_futex_wake(&released, INT_MAX);
@@ -390,7 +426,9 @@ static bool hold(struct gm_out *why) {
     generation++;
     used = present = held_count = 0;
     gm_store_relaxed(&pending, 0);
+    gc_published_take(take_published);
     if (!gather(start, why)) return false;
+    gc_published_others_stopped();
     int sharer = find_sharer();
     if (sharer != 0) {
         gm_out_printf(why, "process %d shares this memory and is no thread", sharer);
@@ -426,6 +464,7 @@ const struct gc_thread *gc_world_thread(unsigned i) { return held[i]; }
 uint64_t gc_world_last_hold_ns(void) { return last_hold_ns; }
 
 void gc_world_fork_child(void) {
+    gc_published_fork_child();
     used = present = held_count = 0;
     gm_store_relaxed(&pending, 0);
     gm_store_relaxed(&released, generation);

@@ -72,6 +72,7 @@ GM_NOINLINE void gm_free_odd(void *p) {
     if (p == NULL) return;
     struct gm_span *s;
     size_t usable;
+    gm_hooks_freed(p);
     if (GM_UNLIKELY(gm_free_ignored) && gm_arena_of(p)) return;
     enum gm_what what = gm_what_is(p, &s, &usable);
     if (gm_nested() && what < GM_NESTED && what != GM_FOREIGN) return gm_nested_defer(p);

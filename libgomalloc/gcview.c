@@ -9,6 +9,7 @@
 #include "libgomalloc/central.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/noscan.h"
@@ -58,6 +59,12 @@ int64_t gm_gc_heap_out(void) {
     return out;
 }
 
+/* The fast path of free takes an address for one of ours only below free_limit16. */
+void gm_gc_ignore_free(void) {
+    gm_free_ignored = true;
+    gm_store_relaxed(&gm_space.free_limit16, 0);
+}
+
 void gm_gc_flip(void) { gm_cache_flip(); }
 
 void gm_gc_each_own(void (*fn)(void *arg, uintptr_t p), void *arg) {
@@ -73,6 +80,7 @@ void gm_gc_each_private(void (*fn)(void *arg, uintptr_t low, uintptr_t high), vo
         fn(arg, (uintptr_t)a->pages, (uintptr_t)a->state + (committed >> GM_STATE_SHIFT)); /* one after the other */
         if (a->marks) fn(arg, (uintptr_t)a->marks, (uintptr_t)a->marks + (a->size >> (GM_STATE_SHIFT + 3)));
     }
+    fn(arg, (uintptr_t)&gm_space, (uintptr_t)(&gm_space + 1));
     gm_meta_each_own(fn, arg);
 }
 
@@ -96,6 +104,7 @@ static bool find_large(uint64_t e, uintptr_t word, struct gm_gc_object *o) {
     o->kind = GM_GC_LARGE;
     o->live = gm_load_acquire(&s->state) != 0;
     o->noscan = (e & GM_ENTRY_NOSCAN) != 0;
+    o->tiny = 0;
     o->moving = (gm_load_relaxed(&s->flags) & GM_SPAN_MOVING) != 0;
     return true;
 }
@@ -123,6 +132,7 @@ bool gm_gc_find(uintptr_t word, struct gm_gc_object *o) {
     if (cls == 0) return find_large(e, word, o);
     o->noscan = (e & (GM_ENTRY_NOSCAN | GM_ENTRY_TINY)) != 0;
     o->moving = 0;
+    o->tiny = (e & GM_ENTRY_TINY) != 0;
     if (cls == GM_CLASS_8) return find_pair(e, word, o);
     uintptr_t start = span_start(e, word);
     size_t i = ((word - start) * gm_class_reciprocal[cls]) >> 32;
@@ -132,6 +142,34 @@ bool gm_gc_find(uintptr_t word, struct gm_gc_object *o) {
     o->kind = GM_GC_SLOT;
     o->live = gm_load_acquire(gm_arena_state_of(a, o->start)) != 0;
     return true;
+}
+
+static uint8_t *state_of(const struct gm_gc_object *o, uintptr_t p) {
+    uint64_t e = entry_of(o->arena, p);
+    if (o->kind == GM_GC_LARGE) return &gm_entry_span(e)->state;
+    if (o->kind == GM_GC_PAIR) return (uint8_t *)gm_entry_span(e)->side + ((p & (GM_PAGE_SIZE - 1)) >> 3);
+    return gm_arena_state_of(o->arena, o->start);
+}
+
+bool gm_gc_is_white(const struct gm_gc_object *o, uintptr_t p) {
+    uint8_t state = gm_load_relaxed(state_of(o, p));
+    return state && (state & GM_STATE_COLOUR) != gm_load_relaxed(&gm_colour);
+}
+
+void gm_gc_mark_by_hand(uintptr_t p) {
+    struct gm_gc_object o;
+    if (gm_gc_find(p, &o)) __atomic_fetch_or(gm_gc_mark_word(o.arena, o.start), gm_gc_mark_bit(o.arena, o.start), __ATOMIC_RELAXED);
+}
+
+/* The sweep and the program may change the colour or the whole of it meanwhile. */
+void gm_gc_watch(uintptr_t p, bool on) {
+    struct gm_gc_object o;
+    if (!gm_gc_find(p, &o) || o.kind != GM_GC_SLOT) return;
+    uint64_t e = entry_of(o.arena, p);
+    if (e & (GM_ENTRY_NOSCAN | GM_ENTRY_UNCOLLECTABLE | GM_ENTRY_TINY)) return; /* odd already */
+    uint8_t *at = gm_arena_state_of(o.arena, p), cls = (uint8_t)(on ? GM_CLASS_8 : gm_entry_class(e));
+    uint8_t state = gm_load_relaxed(at);
+    while (state && !gm_cas_acq_rel(at, &state, (uint8_t)(cls | (state & GM_STATE_COLOUR)))) continue;
 }
 
 /* ---- sweeping */

@@ -49,6 +49,9 @@ void gm_gc_each_own(void (*fn)(void *arg, uintptr_t p), void *arg);
  * records. At most a few ranges and three for each arena. World held. */
 void gm_gc_each_private(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg);
 
+/* From now on every free takes the slow path, which does nothing. While there is one thread. */
+void gm_gc_ignore_free(void);
+
 /* What a word points to. */
 enum gm_gc_kind { GM_GC_NOTHING, GM_GC_SLOT, GM_GC_PAIR /* two slots of class 8 */, GM_GC_LARGE };
 struct gm_gc_object {
@@ -57,6 +60,7 @@ struct gm_gc_object {
     struct gm_arena *arena;
     uint8_t kind;       /* enum gm_gc_kind */
     uint8_t noscan;
+    uint8_t tiny;       /* a block of tiny objects */
     uint8_t live;       /* its state is not 0 (of a pair: of one at least) */
     uint8_t moving;     /* its pages are being moved: read it with care */
 };
@@ -73,6 +77,13 @@ GM_INLINE uint64_t gm_gc_mark_bit(const struct gm_arena *a, uintptr_t p) {
 GM_INLINE bool gm_gc_marked(const struct gm_arena *a, uintptr_t p) {
     return gm_load_relaxed(gm_gc_mark_word(a, p)) & gm_gc_mark_bit(a, p);
 }
+
+/* Of an object that was found, or of the half of a pair at p: whether it has the colour of what existed at the flip. */
+bool gm_gc_is_white(const struct gm_gc_object *o, uintptr_t p);
+/* Sets the mark of an object, which need not be white. */
+void gm_gc_mark_by_hand(uintptr_t p);
+/* A plain slot's free shall take the slow path (or no longer): its state says "odd". The program keeps the object. */
+void gm_gc_watch(uintptr_t p, bool on);
 
 /* ---- for the sweep */
 

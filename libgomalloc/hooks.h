@@ -8,6 +8,27 @@
 
 #include "libgomalloc/base/atomic.h"
 
+/* A thread that is about to block publishes where it stands: all its registers and what the call was given lie
+ * at or above `sp`. It may be scanned then without being stopped. For calls whose frames below `sp` need no scan. */
+struct gm_blocked {
+    uintptr_t sp;
+    struct gm_blocked *outer;    /* what was published when this was, by whom a handler interrupted */
+    bool published;
+};
+struct gm_blocking {
+    void (*enter)(struct gm_blocked *b);
+    /* Waits while the world is held. True: a stop has interrupted the call, and no handler of the host's. */
+    bool (*leave)(struct gm_blocked *b);
+    /* Around a signal handler of the host's: what it interrupted, or NULL. in() only if out() gave something, and not
+     * at all if the handler leaves by a jump. */
+    struct gm_blocked *(*step_out)(void);
+    void (*step_in)(struct gm_blocked *b);
+    /* Before a thread (a pthread_t) is cancelled: it will unwind from where it blocks. */
+    void (*before_cancel)(uintptr_t thread);
+    /* Before vfork: two processes will use this thread's storage for a time. */
+    void (*before_vfork)(void);
+};
+
 struct gm_hooks {
     bool on;                     /* heap_out is kept (written once, before the host has threads) */
     uint32_t armed;              /* atomic: poll wants to be called */
@@ -19,16 +40,21 @@ struct gm_hooks {
     bool (*before_growth)(void);
     /* There is no memory for n bytes. As poll; collects, if that may help. */
     void (*out_of_memory)(size_t n);
+    /* An object is freed whose free takes the slow path; asked for while `watched`. Keeps errno. */
+    void (*freed)(uintptr_t p);
+    uint32_t watched;            /* atomic */
     uint32_t unforked;           /* atomic: the program keeps memory out of its forks, so no copy of it is whole */
     /* Around the host's fork, before all locks and after them; NULL while off. */
     void (*fork_prepare)(void), (*fork_parent)(void), (*fork_child)(void);
+    /* Around calls that block the thread; NULL while off. Written once, before the host has threads. */
+    const struct gm_blocking *blocking;
+    /* Set by whoever runs the host's signal handlers: no handler is there that step_out is not called for. */
+    bool (*handlers_known)(void);
 };
 extern GM_HIDDEN struct gm_hooks gm_hooks;
 
 /* True: free() leaves blocks to the collector (free:ignore). */
 extern GM_HIDDEN bool gm_free_ignored;
-/* From now on every free takes the slow path, which does nothing. */
-void gm_hooks_ignore_free(void);
 
 /* Bytes left the spans (positive) or came home. */
 GM_INLINE void gm_hooks_moved(int64_t bytes) {
@@ -38,6 +64,11 @@ GM_INLINE void gm_hooks_moved(int64_t bytes) {
 }
 GM_INLINE void gm_hooks_poll(void) {
     if (GM_UNLIKELY(gm_load_relaxed(&gm_hooks.armed))) gm_hooks.poll();
+}
+
+/* The slow path of free, before anything is done. */
+GM_INLINE void gm_hooks_freed(const void *p) {
+    if (GM_UNLIKELY(gm_load_acquire(&gm_hooks.watched))) gm_hooks.freed((uintptr_t)p);
 }
 
 /* A class is about to grow: true if it is worth looking for slots again first. */

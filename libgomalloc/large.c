@@ -134,6 +134,7 @@ void *gm_large_realloc(struct gm_span *s, size_t n) {
     if (!to) return gm_out_of_memory();
     uintptr_t new = to->start;
     if (!transport_alive(s, to)) return gm_out_of_memory(); /* `to` has no memory any more: it is given up */
+    gm_hooks_freed((void *)old);
     gm_large_free(s);
     gm_gc_keep(new);
     return counted((void *)new, n);

@@ -17,41 +17,41 @@ const size_t *const gm_meta_root = &mapped_bytes;
 void gm_meta_lock(void) { gm_lock(&meta_lock); }
 void gm_meta_unlock(void) { gm_unlock(&meta_lock); }
 
-static uintptr_t region, region_ready, region_end; /* guarded by meta_lock; ready up to region_ready */
+static struct { uintptr_t low, ready, end; } region;          /* guarded by meta_lock; ready up to `ready` */
 static struct { uintptr_t low, high; } outside[OUTSIDE];     /* mappings of the allocator's own (meta_lock) */
 static unsigned outside_count;
 
 void gm_meta_set_region(void *p, size_t size) {
     gm_lock(&meta_lock);
-    region = region_ready = own.next = own.end = (uintptr_t)p;
-    region_end = region + size;
+    region.low = region.ready = own.next = own.end = (uintptr_t)p;
+    region.end = region.low + size;
     gm_unlock(&meta_lock);
 }
 
-static bool in_region(void) { return region != 0 && own.end >= region && own.end <= region_end; }
+static bool in_region(void) { return region.low != 0 && own.end >= region.low && own.end <= region.end; }
 
 static bool extend_region(size_t size) {
-    if (!in_region() || size > region_end - own.end || !gm_os_commit((void *)own.end, size)) return false;
-    gm_store_relaxed(&region_ready, own.end += size);
-    gm_os_name((void *)region, own.end - region, "gomalloc records");
+    if (!in_region() || size > region.end - own.end || !gm_os_commit((void *)own.end, size)) return false;
+    gm_store_relaxed(&region.ready, own.end += size);
+    gm_os_name((void *)region.low, own.end - region.low, "gomalloc records");
     gm_store_relaxed(&mapped_bytes, mapped_bytes + size);
     return true;
 }
 
 bool gm_meta_commit(size_t bytes) {
     gm_lock(&meta_lock);
-    size_t have = own.end - region, want = gm_align_up(bytes, SMALL_CHUNK);
-    bool done = !in_region() || want <= have || want > region_end - region || extend_region(want - have);
+    size_t have = own.end - region.low, want = gm_align_up(bytes, SMALL_CHUNK);
+    bool done = !in_region() || want <= have || want > region.end - region.low || extend_region(want - have);
     gm_unlock(&meta_lock);
     return done;
 }
 
 void gm_meta_shrink_region(size_t size) {
     gm_lock(&meta_lock);
-    uintptr_t end = gm_max(region + gm_align_up(size, SMALL_CHUNK), region_ready);
-    if (end < region_end) {
-        gm_os_unmap((void *)end, region_end - end);
-        region_end = end;
+    uintptr_t end = gm_max(region.low + gm_align_up(size, SMALL_CHUNK), region.ready);
+    if (end < region.end) {
+        gm_os_unmap((void *)end, region.end - end);
+        region.end = end;
     }
     gm_unlock(&meta_lock);
 }
@@ -101,7 +101,8 @@ void *gm_meta_alloc(size_t size, size_t align) { return alloc(&other, size, alig
 void *gm_meta_alloc_own(size_t size, size_t align) { return alloc(&own, size, align); }
 
 void gm_meta_each_own(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg) {
-    if (region) fn(arg, region, gm_load_relaxed(&region_ready));
+    if (region.low) fn(arg, region.low, gm_load_relaxed(&region.ready));
+    fn(arg, (uintptr_t)&region, (uintptr_t)(&region + 1)); /* its end is where the heap begins */
     for (unsigned i = 0; i < gm_load_acquire(&outside_count); i++) fn(arg, outside[i].low, outside[i].high);
 }
 

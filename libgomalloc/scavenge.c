@@ -106,10 +106,10 @@ size_t gm_scavenge_all(void) {
 
 /* ---- the background thread */
 
-/* True when the process consists of this thread alone. What has just ended is given a little time to go. */
+/* True when the process consists of the library's threads alone. What has just ended is given a little time to go. */
 static bool left_alone(bool soon) {
     for (int i = 0; i < (soon ? 50 : 1); i++) {
-        if (gm_os_threads_alive() == 1) return true;
+        if (gm_os_threads_alive() <= gm_os_helpers()) return true;
         if (soon) gm_os_futex_wait(&wake_word, gm_load_relaxed(&wake_word), (int64_t)SECOND_NS / 500);
     }
     return false;
@@ -142,6 +142,7 @@ void gm_scavenge_thread_gone(void) {
 }
 
 void gm_scavenge_fork_child(void) {
+    gm_os_forget_library_threads();
     gm_store_relaxed(&background, 0);
     gm_store_relaxed(&working, 0); /* the thread that was may be left behind; the record is at worst behind */
 }

@@ -56,6 +56,7 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
     process_id = getpid();
     gm_foreign_init();
     gm_constructor(envp);
+    gm_signal_init();
     gc_init();
     pthread_atfork(gm_fork_prepare, gm_fork_parent, fork_child);
 }

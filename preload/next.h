@@ -13,6 +13,10 @@
 #endif
 
 void *gm_next_find(void **slot, const char *name);
+/* By another version; for a name whose first one is an older, different function, say. */
+void *gm_next_find_version(void **slot, const char *name, const char *version);
+/* The same for what need not be there: NULL. */
+void *gm_next_try(void **slot, const char *name, const char *version);
 
 /* For a function whose last call must be a jump, so that whom it calls sees our caller as its own. */
 #define GM_TAIL_CALLS __attribute__((optimize("O2")))

@@ -18,6 +18,12 @@ void gm_early(void);
 /* True if a sanitizer's runtime is in the process; says so on stderr. */
 bool gm_sanitizer_in_charge(void);
 
+/* Tells the collector which handlers there are (signal.c). Before it is switched on. */
+void gm_signal_init(void);
+
+/* Before the first thread or signal handler: finds what the wrappers of block.c call. Cheap when repeated. */
+void gm_block_bind(void);
+
 /* Finds the C library's own allocator and tells the allocator about it. */
 void gm_foreign_init(void);
 /* Before the first thread is made; cheap when repeated. */

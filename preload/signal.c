@@ -29,12 +29,15 @@
 #define _GNU_SOURCE 1
 #include "preload/signal.h"
 
+#include "libgomalloc/hooks.h"
+#include "libgomalloc/os/rawcall.h"
 #include "libgomalloc/os/stop_signal.h"
 #include "preload/next.h"
 #include "preload/process.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 
 typedef void action(int sig, siginfo_t *info, void *context);
@@ -64,10 +67,24 @@ static GM_NOINLINE void run_guarded(action *handler, int sig, siginfo_t *info, v
     gm_signal_leave(token);
 }
 
+/* The thread blocks in a wrapped call, and the collector may be scanning it as it is (block.c): it runs from here on.
+ * It has not been interrupted in the allocator, unless by an outer handler that is in safe mode already. */
+static GM_NOINLINE void run_from_call(action *handler, int sig, siginfo_t *info, void *context, struct gm_blocked *call) {
+    handler(sig, info, context);
+    gm_hooks.blocking->step_in(call);
+}
+
+static GM_NOINLINE struct gm_blocked *step_out(void) { return gm_hooks.blocking->step_out(); }
+
 /* Relaxed: the entry was written before the kernel was given the thunk's address, and the kernel
  * orders the two with its lock around the signal's disposition. */
 static GM_NOINLINE GM_TAIL_CALLS void deliver(unsigned i, int sig, siginfo_t *info, void *context) {
     action *handler = gm_load_relaxed(&handlers[i]);
+    struct gm_blocked *call = gm_load_relaxed(&gm_hooks.blocking) ? step_out() : NULL;
+    if (GM_UNLIKELY(call != NULL)) {
+        run_from_call(handler, sig, info, context, call);
+        return;
+    }
     void *token = gm_signal_enter(interrupted_pc(context, __builtin_dwarf_cfa()));
     if (GM_LIKELY(token == NULL)) handler(sig, info, context);
     else run_guarded(handler, sig, info, context, token);
@@ -103,7 +120,9 @@ static action *handler_of(action *installed) {
 /* What to install for a handler. Lock-free, as a handler may install handlers; whoever is first to
  * fill an entry gives it its handler, so a handler stands in one entry only. */
 static action *thunk_of(action *handler) {
-    if (!is_handler(handler) || gm_standing_aside) return handler;
+    if (!is_handler(handler)) return handler;
+    gm_block_bind();
+    if (gm_standing_aside) return handler;
     handler = handler_of(handler);
     for (unsigned i = 0; i < THUNKS; i++) {
         action *there = gm_load_relaxed(&handlers[i]);
@@ -174,3 +193,19 @@ INSTALLER(ssignal)
 INSTALLER(sysv_signal)
 INSTALLER(__sysv_signal)
 INSTALLER(sigset)
+
+/* ---- for the collector */
+
+/* Whether every handler the kernel knows is one of our thunks: then no thread runs code of the program's from inside
+ * a call that blocks without having passed here. The C library's own two need no such care. */
+static bool handlers_known(void) {
+    struct { void *handler; unsigned long rest[3]; } there;
+    for (int sig = 1; sig < 65; sig++) {
+        if (sig == 32 || sig == 33 || is_stop_signal(sig)) continue;
+        if (gm_rawcall(SYS_rt_sigaction, sig, 0, (long)&there, 8) != 0) continue;
+        if (is_handler((action *)there.handler) && handler_of((action *)there.handler) == (action *)there.handler) return false;
+    }
+    return true;
+}
+
+void gm_signal_init(void) { gm_hooks.handlers_known = handlers_known; }

@@ -13,6 +13,7 @@ static void *next_create;
 GM_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg) {
     int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
         (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))gm_next(&next_create, "pthread_create");
+    gm_block_bind();
     if (!gm_standing_aside) gm_foreign_before_threads();
     int r = next(thread, attr, run, arg);
     if (r == 0 && !gm_standing_aside && gm_process_is_own()) gm_threads_started();

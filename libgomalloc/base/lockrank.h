@@ -8,6 +8,7 @@
 
 enum gm_lockrank {
     GM_RANK_GC = 1,    /* the collector's cycle: who moves it on (gc/cycle.c) */
+    GM_RANK_WATCH,     /* finalizers and weak references (gc/watch.c) */
     GM_RANK_INIT,      /* first call into the library: reservation, tables */
     GM_RANK_THREADS,   /* list of all thread caches (cache.c) */
     GM_RANK_TINY,      /* blocks of tiny objects (tiny.c) */

@@ -6,6 +6,7 @@
 
 enum { MOST = 64 };
 static int library_threads[MOST]; /* 0: free */
+static unsigned helpers;          /* atomic */
 
 bool gm_os_enter_library_thread(void) {
     int tid = gm_os_gettid();
@@ -19,6 +20,15 @@ bool gm_os_enter_library_thread(void) {
     return false;
 }
 
+void gm_os_leave_library_thread(void) {
+    int tid = gm_os_gettid();
+    for (unsigned i = 0; i < MOST; i++)
+        if (gm_load_relaxed(&library_threads[i]) == tid) gm_store_relaxed(&library_threads[i], 0);
+}
+
+unsigned gm_os_helpers(void) { return gm_load_relaxed(&helpers); }
+void gm_os_count_helper(int change) { gm_add_relaxed(&helpers, (unsigned)change); }
+
 bool gm_os_is_library_thread(int tid) {
     for (unsigned i = 0; i < MOST; i++)
         if (gm_load_relaxed(&library_threads[i]) == tid) return true;
@@ -26,5 +36,6 @@ bool gm_os_is_library_thread(int tid) {
 }
 
 void gm_os_forget_library_threads(void) {
+    gm_store_relaxed(&helpers, 0);
     for (unsigned i = 0; i < MOST; i++) gm_store_relaxed(&library_threads[i], 0);
 }

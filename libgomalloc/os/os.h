@@ -83,6 +83,11 @@ bool gm_os_thread_start(void (*run)(void), const char *name);
  * gm_os_thread_start has started is one. False: no room for one more. */
 bool gm_os_enter_library_thread(void);
 bool gm_os_is_library_thread(int tid);
+/* The calling thread, one of those, runs the program's code from now on. */
+void gm_os_leave_library_thread(void);
+/* Threads that gm_os_thread_start has made and that still run. */
+unsigned gm_os_helpers(void);
+void gm_os_count_helper(int change);
 /* Child of a fork: there are none. */
 void gm_os_forget_library_threads(void);
 /* Threads of the process that still run: a main thread that has ended does not count. */

@@ -65,6 +65,7 @@ static void *thread_main(void *arg) {
     union { void *p; void (*run)(void); } u = { arg };
     gm_os_enter_library_thread(); /* refused: it is held and looked at like any other */
     u.run();
+    gm_os_count_helper(-1);
     return NULL;
 }
 
@@ -79,7 +80,9 @@ bool gm_os_thread_start(void (*run)(void), const char *name) {
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, THREAD_STACK);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    gm_os_count_helper(1);
     bool started = pthread_create(&thread, &attr, thread_main, u.p) == 0;
+    if (!started) gm_os_count_helper(-1);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     if (started) pthread_setname_np(thread, name);

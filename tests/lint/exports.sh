@@ -59,10 +59,22 @@ check "no segment is writable and executable" "$(readelf -lW "$lib" | awk '$1 ==
 check "bound at start, constructed first, never unloaded" \
     "$(for f in NOW NODELETE INITFIRST; do case " $(flags) " in *" $f "*) ;; *) echo "no $f" ;; esac; done)"
 
+# A wrapper may look its function up, and a thread in one may be held: the library's own code calls none.
+objects=$(dirname "$lib")/obj
+if [ -d "$objects" ]; then
+    blocking=$(sed -nE 's/^GM_BLOCK\(([a-z0-9_]+),.*/\1/p' preload/block.def)
+    check "the library calls nothing that it wraps" \
+        "$(find "$objects" -name '*.o' | grep -v /command/ | while read -r o; do nm "$o" | awk -v o="$o" '$1 == "U" { print $2, o }'; done |
+            grep -E "^($(echo $blocking | tr ' ' '|')) ")"
+fi
+
 # dlopen decides by its return address whose RPATH applies; a frame of ours would make it ours.
 case $(uname -m) in x86_64)
     check "dlopen jumps to the next dlopen" \
         "$(code dlopen | awk '/jmp +\*/ { jumps++ } /call +\*/ { calls++ } END { if (jumps != 1 || calls) print jumps + 0 " jumps, " calls + 0 " calls" }')"
+    check "vfork jumps to the next vfork" \
+        "$(code vfork | awk '/jmp +\*/ { jumps++ } /call +\*%r/ { calls++ } END { if (jumps != 1 || calls) print jumps + 0 " jumps, " calls + 0 " calls" }')"
+    check "a wrapped call is a load, two tests and a jump" "$(code read | awk '/jmp +\*/ { exit } { n++ } END { if (n > 8) print n " instructions" }')"
     check "a signal handler is entered by a jump" \
         "$(code deliver | awk '/jmp +\*/ { jumps++ } /call +\*%r/ { calls++ } END { if (jumps != 1 || calls) print jumps + 0 " jumps, " calls + 0 " calls" }')"
     ;;

@@ -12,16 +12,17 @@ GM_LIB=${GM_LIB:-${GM_BUILD_DIR:-build}/libgomalloc.so} BUILD=.
 layers='
 base      base/* os/os.h gomalloc.h
 os        os/*
-records   meta sizeclass conf
+records   meta sizeclass conf hooks
 pages     pagebits pageindex pace arena span heap scavenge
 caches    sweep central transfer cache
-front     alloc fastpath front malloc free realloc align large small8 tiny exact noscan init nested stats stats_format stats_sum hooks gcview endpoint profile unwind
+front     alloc fastpath front malloc free realloc align large small8 tiny exact noscan init nested stats stats_format stats_sum gcview endpoint profile unwind
 '
 # base      knows no allocator and no kernel. It writes, aborts and sleeps through os/os.h, which belongs here:
 #           it is a contract of plain declarations, whoever keeps it (Linux, a test's fake) is a layer up.
 #           The public header has nothing but types.
 # os        is the only place that makes system calls for memory, threads and time.
-# records   need no heap: memory for the library's own bookkeeping, the generated table of size classes, options.
+# records   need no heap: memory for the library's own bookkeeping, the generated table of size classes, options,
+#           and the hooks by which a collector, a layer of its own above all, is told.
 # pages     know addresses and runs of pages; a span is a run that knows its class.
 # caches    move slots between spans and threads.
 # front     is what a call enters: it decides who serves it, counts, and names crimes.
@@ -29,8 +30,8 @@ front     alloc fastpath front malloc free realloc align large small8 tiny exact
 # The other folders stand on these, each on what the layout gives it:
 declare -A may=(
     [preload]='preload/* libgomalloc/alloc.h libgomalloc/fastpath.h libgomalloc/hooks.h libgomalloc/conf.h
-        libgomalloc/stats_format.h libgomalloc/gomalloc.h gc/gogc.h sched/gosched.h libgomalloc/base/* libgomalloc/os/*'
-    [gc]='gc/* libgomalloc/gcview.h libgomalloc/hooks.h libgomalloc/endpoint.h libgomalloc/conf.h libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
+        libgomalloc/stats_format.h libgomalloc/gomalloc.h gc/gogc.h gc/cycle.h sched/gosched.h libgomalloc/base/* libgomalloc/os/*'
+    [gc]='gc/* libgomalloc/gcview.h libgomalloc/hooks.h libgomalloc/endpoint.h libgomalloc/alloc.h libgomalloc/noscan.h libgomalloc/meta.h libgomalloc/conf.h libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
     [sched]='sched/* libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
     [sched/attach_gc.c]='gc/world.h'
     [preload/command/remote.h]='libgomalloc/*.h'
