@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "gc/cycle.h"
+#include "gc/roots.h"
 #include "gc/watch.h"
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/noscan.h"
@@ -16,11 +17,11 @@ GM_EXPORT void *gogc_malloc(size_t n) { return gm_alloc_zeroed(n); }
 GM_EXPORT void *gogc_malloc_noscan(size_t n) { return gm_alloc_noscan(n, true); }
 GM_EXPORT void *gogc_malloc_uncollectable(size_t n) { return gm_alloc_uncollectable(n, false); }
 
-GM_EXPORT int gogc_add_roots(void *start, void *end) { return gc_add_roots((uintptr_t)start, (uintptr_t)end); }
-GM_EXPORT int gogc_remove_roots(void *start, void *end) { return gc_remove_roots((uintptr_t)start, (uintptr_t)end); }
-
-GM_EXPORT int gogc_register_stack(void *low, void *high) { return gc_add_stack((uintptr_t)low, (uintptr_t)high); }
-GM_EXPORT int gogc_unregister_stack(void *low) { return gc_remove_stack((uintptr_t)low); }
+#define LOCKED(call) ({ gc_cycle_lock(); int answer_ = (call); gc_cycle_unlock(); answer_; })
+GM_EXPORT int gogc_add_roots(void *start, void *end) { return LOCKED(gc_roots_add((uintptr_t)start, (uintptr_t)end)); }
+GM_EXPORT int gogc_remove_roots(void *start, void *end) { return LOCKED(gc_roots_remove((uintptr_t)start, (uintptr_t)end)); }
+GM_EXPORT int gogc_register_stack(void *low, void *high) { return LOCKED(gc_roots_add_stack((uintptr_t)low, (uintptr_t)high)); }
+GM_EXPORT int gogc_unregister_stack(void *low) { return LOCKED(gc_roots_remove_stack((uintptr_t)low)); }
 
 /* Without a collector nothing would ever run it. */
 GM_EXPORT int gogc_set_finalizer(void *obj, void (*fn)(void *obj, void *arg), void *arg) {

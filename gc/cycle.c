@@ -15,9 +15,14 @@
  *   SWEEPING   a few pages at every slow path, some before a class grows, all before the next cycle
  *     -- every page seen ---> IDLE, with a new trigger (pacer.c)
  *
- * There is no thread of the collector's own in this: an allocating thread that comes by moves the cycle
- * on, one at a time (cycle lock, try only), holding no other lock. Nobody waits in malloc but for the
- * child, which needs no lock of ours.
+ * An allocating thread that comes by moves the cycle on, one at a time (cycle lock, try only), holding no other
+ * lock; the scavenger's thread, where there is one, does the rest of the sweep and a cycle that is overdue (two
+ * minutes). Nobody waits in malloc but for the child, which needs no lock of ours. Marking has its hands made for it
+ * (crew.c): all CPUs at a stop, a quarter of them in a child.
+ *
+ * OTHERS OF gc/: mark.c, work.c and sweep.c do what they are named for; roots.c and kernel_roots.c say where marking
+ * begins, world.c holds the threads, but those that have published where they sleep (published.c); pacer.c decides
+ * when, trace.c tells; watch.c has finalizers and weak references, api.c the calls of gogc.h.
  *
  *
  * COLOURS. A live slot's state byte carries the colour it was born with. The flip makes all objects that
@@ -64,8 +69,9 @@
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/os/os.h"
 
+#define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, WORTH_A_CREW = 4 << 20 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 16 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -75,6 +81,7 @@ static struct gc_pacer pacer;
 static struct gc_trace record;       /* of the cycle in progress */
 static int64_t out_at_start;         /* heap_out when it began */
 static uint64_t blocked_signals;
+static uint64_t last_cycle;          /* coarse time, atomic */
 
 bool gc_is_on(void) { return on; }
 
@@ -160,8 +167,12 @@ static void scan_held(void) {
     gc_roots_scan_shared();
 }
 
-/* Not if a copy of the process would lack some of its memory (MADV_DONTFORK). */
-static bool can_fork(void) { return use_fork && !gm_load_relaxed(&gm_hooks.unforked); }
+/* Not if a copy of the process would lack some of its memory (MADV_DONTFORK); and if it is for us to choose, not for a
+ * heap that is marked in a few milliseconds, about what the copying takes. */
+static bool can_fork(void) {
+    if (!use_fork || gm_load_relaxed(&gm_hooks.unforked)) return false;
+    return gm_conf.barrier == GM_BARRIER_FORK || pacer.live + pacer.roots >= WORTH_A_FORK;
+}
 
 static bool stop_work(void) {
     scan_held();
@@ -198,8 +209,12 @@ static bool at_a_stop(bool (*f)(void), uint64_t *pause) {
 /* ---- the edges (cycle lock) */
 
 static void sweep_starts(int64_t live, int64_t roots) {
+    pacer.limit = gm_gc_heap_limit();
     gc_pacer_cycle_done(&pacer, live, roots, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
     record.live = live;
+    record.roots = roots;
+    gm_store_relaxed(&last_cycle, gm_os_coarse_time());
+    gc_trace_memory(gm_gc_marks_bytes());
     record.goal = pacer.goal;
     record.heap_end = gm_load_relaxed(&gm_hooks.heap_out);
     gc_trace_cycle(&record, pacer.goal);
@@ -279,11 +294,14 @@ static void throttle(void) {
     if (gm_load_relaxed(&phase) == MARKING && gm_load_relaxed(&gm_hooks.heap_out) > hard) gc_fork_wait(WAIT_SLICE_NS);
 }
 
+/* Go's rule: a cycle at least every two minutes. */
+static bool is_overdue(void) { return gm_os_coarse_time() - gm_load_relaxed(&last_cycle) > OVERDUE_NS && automatic; }
+
 static void advance(void) {
     unsigned outcome;
     switch (phase) {
     case IDLE:
-        if (automatic && gm_load_relaxed(&gm_hooks.heap_out) >= gm_load_relaxed(&gm_hooks.trigger)) begin(false);
+        if (automatic && (is_overdue() || gm_load_relaxed(&gm_hooks.heap_out) >= gm_load_relaxed(&gm_hooks.trigger))) begin(false);
         else arm_trigger();
         break;
     case MARKING:
@@ -311,10 +329,19 @@ static void poll(void) {
 }
 
 static bool before_growth(void) {
+    if (GM_UNLIKELY(is_overdue())) gm_store_relaxed(&gm_hooks.armed, 1);
     if (gm_load_relaxed(&phase) != SWEEPING) return false;
     bool more = true;
     for (int i = 0; i < GROWTH_TRIES && more; i++) more = gc_sweep_some(GROWTH_PAGES);
     return true;
+}
+
+/* On the library's own thread, where no allocation waits: what is left of a cycle, one that is overdue. */
+static void tick(void) {
+    if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) return;
+    with_registers_spilled(poll_from);
+    while (gm_load_relaxed(&phase) == SWEEPING && gc_sweep_some(GROWTH_PAGES)) continue;
+    if (gm_load_relaxed(&phase) == SWEEPING) with_registers_spilled(poll_from);
 }
 
 /* ---- by call */
@@ -399,33 +426,8 @@ int64_t gc_set_percent(int64_t percent) {
     return before;
 }
 
-int gc_add_roots(uintptr_t low, uintptr_t high) {
-    gm_lock(&cycle_lock);
-    int answer = gc_roots_add(low, high);
-    gm_unlock(&cycle_lock);
-    return answer;
-}
-
-int gc_remove_roots(uintptr_t low, uintptr_t high) {
-    gm_lock(&cycle_lock);
-    int answer = gc_roots_remove(low, high);
-    gm_unlock(&cycle_lock);
-    return answer;
-}
-
-int gc_add_stack(uintptr_t low, uintptr_t high) {
-    gm_lock(&cycle_lock);
-    int answer = gc_roots_add_stack(low, high);
-    gm_unlock(&cycle_lock);
-    return answer;
-}
-
-int gc_remove_stack(uintptr_t low) {
-    gm_lock(&cycle_lock);
-    int answer = gc_roots_remove_stack(low);
-    gm_unlock(&cycle_lock);
-    return answer;
-}
+void gc_cycle_lock(void) { gm_lock(&cycle_lock); }
+void gc_cycle_unlock(void) { gm_unlock(&cycle_lock); }
 
 /* ---- fork of the host */
 
@@ -457,7 +459,7 @@ void gc_fork_child(void) {
 void gc_init(void) {
     if (gm_conf.gc != GM_GC_ON) return;
     use_fork = gm_conf.barrier != GM_BARRIER_STOP;
-    gc_pacer_init(&pacer, gm_conf.gcpercent, gm_conf.memlimit > 0 ? gm_conf.memlimit : INT64_MAX);
+    gc_pacer_init(&pacer, gm_conf.gcpercent, gm_gc_heap_limit());
     if (!gm_gc_start(use_fork)) return;
     gc_trace_init();
     gc_world_start();
@@ -465,6 +467,8 @@ void gc_init(void) {
     gm_hooks.heap_out = gm_gc_heap_out();
     gm_hooks.poll = poll;
     gm_hooks.before_growth = before_growth;
+    gm_hooks.tick = tick;
+    last_cycle = gm_os_coarse_time();
     gm_hooks.out_of_memory = out_of_memory;
     gm_hooks.fork_prepare = gc_fork_prepare;
     gm_hooks.fork_parent = gc_fork_parent;

@@ -16,10 +16,9 @@ void *gc_weak_get(void *weak);
 bool gc_enable(bool on);
 /* GOGC; negative: only by the limit or by call. The previous value. */
 int64_t gc_set_percent(int64_t percent);
-int gc_add_roots(uintptr_t low, uintptr_t high);
-int gc_remove_roots(uintptr_t low, uintptr_t high);
-int gc_add_stack(uintptr_t low, uintptr_t high);
-int gc_remove_stack(uintptr_t low);
+/* No cycle begins, ends or marks at a stop between: around changes of what roots.h knows of the program. */
+void gc_cycle_lock(void);
+void gc_cycle_unlock(void);
 
 /* Around the host's fork, outside all other locks. */
 void gc_fork_prepare(void);

@@ -64,8 +64,8 @@ static void print_line(const struct gc_trace *t, uint64_t number) {
     gm_out_printf(&o, "gc %lu @%.3fs %lu%%: ", number, (double)since / 1e9, since ? spent * 100 / (since * procs) : 0);
     gm_out_printf(&o, "%.3f+%.3f+%.3f ms clock, ", ms(t->first_pause), ms(t->mark_ns), ms(t->last_pause));
     gm_out_printf(&o, "%.3f+0/%.3f/0+%.3f ms cpu, ", ms(t->first_pause), ms(t->mark_cpu_ns), ms(t->last_pause));
-    gm_out_printf(&o, "%lu->%lu->%lu MB, %lu MB goal, 0 MB stacks, 0 MB globals, %u P, %s%s\n", mb(t->heap_start), mb(t->heap_end),
-                  mb(t->live), mb(t->goal), procs, t->barrier, t->forced ? " (forced)" : "");
+    gm_out_printf(&o, "%lu->%lu->%lu MB, %lu MB goal, 0 MB stacks, %lu MB globals, %u P, %s%s\n", mb(t->heap_start), mb(t->heap_end),
+                  mb(t->live), mb(t->goal), mb(t->roots), procs, t->barrier, t->forced ? " (forced)" : "");
     gm_out_flush(&o);
 }
 

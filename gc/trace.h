@@ -9,6 +9,7 @@ struct gc_trace {
     uint64_t first_pause, last_pause;    /* ns the world stood still, at the start and at the end */
     uint64_t mark_ns, mark_cpu_ns;       /* beside the program */
     int64_t heap_start, heap_end, live;  /* bytes */
+    int64_t roots;                       /* bytes scanned that are not of the heap */
     int64_t goal;                        /* that this cycle was started for */
     const char *barrier;
     bool forced;

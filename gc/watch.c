@@ -145,15 +145,21 @@ static struct watch *next_ready(void) {
     return w;
 }
 
+/* False: there is none. In a frame of its own: the last object shall not live as long as the thread waits. */
+static GM_NOINLINE bool run_next(void) {
+    struct watch *w = next_ready();
+    if (!w) return false;
+    void (*fn)(void *, void *) = w->fn;
+    void *object = (void *)w->object, *arg = w->arg;
+    gm_fix_put(&records, w);
+    fn(object, arg);
+    return true;
+}
+
 static void run(void) {
     gm_os_leave_library_thread(); /* what it runs is the program's: held and looked at like any other */
     for (uint32_t seen = gm_load_acquire(&news);; seen = gm_load_acquire(&news)) {
-        for (struct watch *w; (w = next_ready()) != NULL;) {
-            void (*fn)(void *, void *) = w->fn;
-            void *object = (void *)w->object, *arg = w->arg;
-            gm_fix_put(&records, w);
-            fn(object, arg);
-        }
+        while (run_next()) continue;
         gm_os_futex_wait(&news, seen, SECOND_NS);
         if (gm_os_threads_alive() <= gm_os_helpers()) return; /* nobody else is left: the process ends */
     }

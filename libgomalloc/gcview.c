@@ -59,6 +59,12 @@ int64_t gm_gc_heap_out(void) {
     return out;
 }
 
+/* States, marks, page entries, spans' ends and caches are an eighth of it at most. */
+int64_t gm_gc_heap_limit(void) {
+    size_t limit = gm_heap_memory_limit();
+    return limit > INT64_MAX ? INT64_MAX : (int64_t)(limit - limit / 8);
+}
+
 /* The fast path of free takes an address for one of ours only below free_limit16. */
 void gm_gc_ignore_free(void) {
     gm_free_ignored = true;

@@ -39,6 +39,8 @@ void gm_gc_lock_caches(void);
 void gm_gc_unlock_caches(void);
 /* Bytes that are out of the spans now: live objects, and slots in caches and batches. */
 int64_t gm_gc_heap_out(void);
+/* What the soft memory limit leaves for objects, beside their tables; INT64_MAX: there is none. */
+int64_t gm_gc_heap_limit(void);
 
 /* Turns the birth colour over. Every other thread is held. */
 void gm_gc_flip(void);

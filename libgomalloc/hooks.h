@@ -38,6 +38,8 @@ struct gm_hooks {
     void (*poll)(void);
     /* A class has no slot at home and would grow. True: slots may have come home, look again. No lock is held. */
     bool (*before_growth)(void);
+    /* About once a second, on the scavenger's thread if there is one. May take long. */
+    void (*tick)(void);
     /* There is no memory for n bytes. As poll; collects, if that may help. */
     void (*out_of_memory)(size_t n);
     /* An object is freed whose free takes the slow path; asked for while `watched`. Keeps errno. */

@@ -21,6 +21,7 @@
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/conf.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/pace.h"
 
@@ -122,6 +123,7 @@ static void run(void) {
             rest = step();
             end();
         }
+        if (gm_hooks.tick) gm_hooks.tick();
         gm_os_futex_wait(&wake_word, woken, (int64_t)rest);
         woken = gm_load_relaxed(&wake_word);
         if ((woken != seen || rest == SECOND_NS) && left_alone(woken != seen)) return;
