@@ -50,7 +50,8 @@ struct page {
     struct gm_arena *arena;
     uintptr_t start;
     unsigned n;               /* slots taken */
-    unsigned cls;             /* their class: of one page all are the same */
+    unsigned cls;             /* their class: of one page all are the same, but for odd ones */
+    bool odd;                 /* the state of one or more says GM_CLASS_8 */
     struct gc_sweep_totals t;
     void *slot[PAGE_SLOTS];
 };
@@ -64,7 +65,9 @@ static inline uint64_t white_states(uint64_t w, uint8_t white) {
 static inline void take_slots(struct page *p, unsigned word, uint64_t states, uint64_t dead) {
     for (; dead; dead &= dead - 1) {
         unsigned byte = gm_low_bit(dead) / 8;
-        p->cls = states >> (byte * 8) & GM_STATE_CLASS;
+        unsigned cls = states >> (byte * 8) & GM_STATE_CLASS;
+        if (cls == GM_CLASS_8) p->odd = true;
+        else p->cls = cls;
         p->slot[p->n++] = (void *)(p->start + (word * 8 + byte) * 16);
     }
 }
@@ -87,7 +90,7 @@ static inline void sweep_word(struct page *p, uint64_t *at, unsigned word, uint8
 static void give(struct page *p) {
     if (p->n == 0) return;
     p->t.freed_objects += p->n;
-    if (p->cls == GM_CLASS_8) return gm_gc_give_odd(p->slot, p->n);
+    if (p->odd) return gm_gc_give_odd(p->slot, p->n);
     for (unsigned i = 0; i < p->n; i++) memset(p->slot[i], 0, gm_class_size[p->cls]);
     gm_gc_give(p->cls, p->slot, p->n);
 }
@@ -141,6 +144,7 @@ static void sweep_pages(struct gm_arena *a, size_t from, size_t to) {
         p.arena = a;
         p.start = a->base + (page << GM_PAGE_SHIFT);
         p.n = 0;
+        p.odd = false;
         p.t = (struct gc_sweep_totals){ 0 };
         unsigned cls = gm_entry_class(e);
         if (cls == 0) sweep_large(&p, gm_entry_span(e));

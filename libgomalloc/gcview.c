@@ -188,8 +188,9 @@ static void give_odd(void *slot) {
     if (s->flags & GM_SPAN_TINY) return gm_tiny_reclaim(s, (uintptr_t)slot);
     if (gm_load_relaxed(&gm_always_slow)) gm_exact_free(slot, gm_class_size[s->cls]);
     if (gm_load_relaxed(&gm_profile.used)) gm_profile_forget(slot);
-    if (gm_span_is_odd(s)) gm_odd_give(s, slot);
-    else gm_central_give(s->cls, &slot, 1); /* an ordinary slot that was sampled */
+    if (gm_span_is_odd(s)) return gm_odd_give(s, slot);
+    memset(slot, 0, gm_class_size[s->cls]); /* an ordinary slot that was sampled, or lies beside one */
+    gm_central_give(s->cls, &slot, 1);
 }
 
 void gm_gc_give(unsigned cls, void **slots, unsigned n) {

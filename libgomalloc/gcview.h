@@ -95,7 +95,7 @@ void gm_gc_unpin_arenas(void);
 /* Slots of one page whose states the caller has set from white to 0 go home, in ascending order; cls is the
  * state byte's class. Takes allocator locks. */
 void gm_gc_give(unsigned cls, void **slots, unsigned n);
-/* The same for slots whose state byte says GM_CLASS_8. */
+/* The same for slots of which some have a state byte that says GM_CLASS_8. */
 void gm_gc_give_odd(void **slots, unsigned n);
 /* A large object whose state the caller has set to 0. */
 void gm_gc_give_large(struct gm_span *s);

@@ -10,7 +10,7 @@ void options_add(struct options *o, const char *key, const char *value) {
     char *text = o->settings ? format_new("%s,%s%s%s", o->settings, key, value ? ":" : "", value ? value : "")
                              : format_new("%s%s%s", key, value ? ":" : "", value ? value : "");
     free(o->settings);
-    o->profile_set |= strncmp(key, "profile", 7) == 0;
+    o->profile_set |= strstr(key, "profile:") != NULL || strcmp(key, "profile") == 0;
     o->settings = text;
 }
 

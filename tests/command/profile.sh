@@ -23,6 +23,11 @@ by_default() {
     head -1 "$SCRATCH/p.heap" | tee "$SCRATCH/head"
     grep -q '^heap profile: .* @ heap_v2/524288$' "$SCRATCH/head" && has "$SCRATCH/p.heap" planted 25 80
 }
+# Where free does nothing it is the collector's sweep that has to forget what was sampled.
+collected() {
+    run run --env gc:on,free:ignore,profile:1 --profile "$SCRATCH/gc.heap" -- "$SCRATCH/planted" profile </dev/null || return
+    has "$SCRATCH/gc.heap" planted 46 52 && has "$SCRATCH/gc.heap" churn 0 200 && has "$SCRATCH/gc.heap" churn 0 250000 --inuse_objects
+}
 counts() { has "$SCRATCH/p.heap" planted 35000 65000 --inuse_objects; }
 
 start() { # OPTIONS MODE: a planted process that waits; its id in $pid
@@ -109,5 +114,5 @@ instructions() {
 
 check every_allocation at_exit 1 46 52
 check sampled at_exit 16K 42 54
-for name in by_default counts of_a_live_process fragmentation switched_live closed_to_others instructions; do check $name $name; done
+for name in by_default counts collected of_a_live_process fragmentation switched_live closed_to_others instructions; do check $name $name; done
 plan

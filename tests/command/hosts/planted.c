@@ -41,6 +41,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < BLOCKS; i++) {
             kept[i] = planted(1000);
             for (int k = 0; k < 10; k++) churn(1000);
+            churn(8);
         }
     }
     puts("ready");
