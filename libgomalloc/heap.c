@@ -159,7 +159,7 @@ static size_t backed_bytes(void) {
     size_t tables = 0;
     for (const struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next((struct gm_arena *)a))
         tables += gm_arena_table_bytes(a);
-    return (used_pages << GM_PAGE_SHIFT) + dirty_bytes() + tables + gm_meta_used();
+    return (used_pages << GM_PAGE_SHIFT) + dirty_bytes() + tables + gm_meta_used() - gm_load_relaxed(&stats.holes);
 }
 
 /* Pages have gone to spans, or come from them. Dirty pages beyond a tenth of the need are the scavenger's. Returns
@@ -173,6 +173,18 @@ static uint64_t note_need(ptrdiff_t pages) {
     return now;
 }
 
+size_t (*gm_heap_squeeze)(uint64_t until, bool at_once);
+
+/* The rest is looked for where it costs more, by one thread at a time and for at most half of it. */
+static void squeeze(void) {
+    static uint64_t next; /* atomic */
+    uint64_t now = gm_os_nanotime(), due = gm_load_relaxed(&next);
+    if (!gm_heap_squeeze || now < due || !gm_cas_acquire(&next, &due, UINT64_MAX)) return;
+    gm_heap_squeeze(now + 200000000, true);
+    uint64_t spent = gm_os_nanotime() - now;
+    gm_store_release(&next, now + 2 * spent + 1000000);
+}
+
 /* Near the memory limit: as much goes back as new pages have come in, and 1 MiB more so that this does not
  * happen for every span. Nothing is refused: when no free page is left, the limit is passed. */
 static void keep_limit(void) {
@@ -183,9 +195,10 @@ static void keep_limit(void) {
     }
     gm_lock(&heap_lock);
     size_t backed = backed_bytes(), aim = memory_limit - memory_limit / 32;
-    size_t want = backed > aim ? gm_min(backed - aim + MORE, dirty_bytes()) : 0;
+    size_t want = backed > aim ? backed - aim + MORE : 0, dirty = dirty_bytes();
     gm_unlock(&heap_lock);
-    if (want) gm_heap_scavenge(want);
+    if (want) gm_heap_scavenge(gm_min(want, dirty));
+    if (want > dirty) squeeze();
 }
 
 /* Gives the record its pages. False: out of memory. Heap lock. */
@@ -315,6 +328,7 @@ bool gm_heap_resize(struct gm_span *s, size_t npages, size_t requested) {
         s->requested = requested;
     }
     gm_unlock(&heap_lock);
+    if (done && GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
     return done;
 }
 
@@ -421,6 +435,31 @@ size_t gm_heap_scavenge(size_t want) { return scavenge(EVERYTHING, want, UINT64_
 size_t gm_heap_scavenge_idle(size_t want, uint64_t until) {
     size_t done = scavenge(WHOLE_CHUNKS, want, until);
     return done < want ? done + scavenge(SPARSE_CHUNKS, want - done, until) : done;
+}
+
+/* The runs of pages in the mask. The class's lock is held: nobody takes a slot of the span meanwhile. */
+size_t gm_heap_release_inside(struct gm_span *s, uint64_t pages) {
+    size_t unit = gm_os_page_size(), done = 0;
+    gm_lock(&heap_lock);
+    size_t first = gm_arena_page_of(s->arena, s->start);
+    bool split = gm_huge_leave(s->arena, first, s->npages);
+    gm_unlock(&heap_lock);
+    if (split) gm_huge_split(s->arena, first, s->npages);
+    for (uint64_t left = pages; left;) {
+        unsigned from = gm_low_bit(left), n = gm_low_bit(~(left >> from));
+        void *p = (void *)(s->start + from * unit);
+        if (gm_conf.madvise == GM_MADVISE_FREE ? gm_os_release_lazily(p, n * unit) : gm_os_release(p, n * unit)) done += n * unit;
+        left &= ~gm_mask(from, n);
+    }
+    gm_add_relaxed(&stats.holes, done);
+    gm_lock(&heap_lock);
+    stats.scavenged += done;
+    gm_unlock(&heap_lock);
+    return done;
+}
+
+void gm_heap_regain_inside(uint64_t pages) {
+    gm_sub_relaxed(&stats.holes, (uint64_t)__builtin_popcountll(pages) * gm_os_page_size());
 }
 
 void gm_heap_read_need(struct gm_heap_need *out) {

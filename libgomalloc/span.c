@@ -46,7 +46,7 @@ bool gm_span_add_side(struct gm_span *s, size_t bytes) {
 }
 
 void gm_span_delete(struct gm_span *s) {
-    if (s->cls && s->side) gm_fix_put(s->flags & GM_SPAN_TINY ? &sides_tiny : &sides8, s->side);
+    if ((s->cls == GM_CLASS_8 || s->flags & GM_SPAN_TINY) && s->side) gm_fix_put(s->flags & GM_SPAN_TINY ? &sides_tiny : &sides8, s->side);
     gm_fix_put(&records[kind_of(s->nwords)], s);
 }
 

@@ -52,10 +52,11 @@ struct gm_span {
     uint8_t place;
     uint8_t flags;
     uint8_t bucket;          /* which of central's lists */
-    uint8_t unused;
+    uint8_t looked;          /* for holes since slots last came or went: LOOKED_... in central.c (central lock) */
     union {
-        void *side;          /* class 8: a state byte a slot; tiny: a word a slot; else NULL */
+        void *side;          /* class 8: a state byte a slot; tiny: a word a slot */
         size_t requested;    /* large: bytes asked for */
+        uint64_t gone;       /* the other classes: kernel pages in it that went back, a bit each (central lock) */
     };
     uint64_t home[];
 };
