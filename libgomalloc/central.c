@@ -13,8 +13,8 @@
 
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
-#include "libgomalloc/base/bits.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/holes.h"
 #include "libgomalloc/os/os.h"
 
 enum { BUCKETS = 4 };
@@ -74,9 +74,7 @@ static void to_heap(struct central *c, struct gm_span *s) {
 /* Slots of it leave, or it does. What went back of it counts as backed again, touched or not. Central lock. */
 static void in_use_again(struct gm_span *s) {
     s->looked = LOOKED_NOT;
-    if (s->cls == GM_CLASS_8 || s->gone == 0) return;
-    gm_heap_regain_inside(s->gone);
-    s->gone = 0;
+    gm_holes_forget(s);
 }
 
 static struct gm_span *pick(struct central *c) {
@@ -221,30 +219,15 @@ void gm_central_tiny_gone(struct gm_span *s) { to_heap(&central[GM_CLASS_16], s)
 
 /* ---- holes */
 
-/* The kernel's pages of the span that no slot outside of it lies on. Central lock. */
-static uint64_t holes_of(const struct gm_span *s) {
-    size_t unit = gm_os_page_size(), bytes = gm_span_bytes(s), size = gm_class_size[s->cls];
-    uint64_t mask = 0;
-    if (!gm_is_aligned(s->start | bytes, unit) || bytes / unit > 64) return 0;
-    for (size_t k = 0; k < bytes / unit; k++) {
-        size_t i = k * unit / size, last = gm_min(((k + 1) * unit - 1) / size, s->nslots - 1u);
-        while (i <= last && (gm_load_relaxed(&s->home[i / 64]) >> (i & 63) & 1)) i++;
-        if (i > last) mask |= UINT64_C(1) << k;
-    }
-    return mask;
-}
-
 static size_t release_holes(struct gm_span *s, bool at_once) {
     if (s->looked == LOOKED_DONE || s->cls == GM_CLASS_8) return 0;
     if (!at_once && s->looked == LOOKED_NOT) {
         s->looked = LOOKED_ONCE;
         return 0;
     }
-    uint64_t mask = holes_of(s) & ~s->gone;
+    uint64_t holes = gm_holes_of(s);
     s->looked = LOOKED_DONE;
-    size_t done = mask ? gm_heap_release_inside(s, mask) : 0;
-    if (done) s->gone |= mask;
-    return done;
+    return holes ? gm_holes_release(s, holes) : 0;
 }
 
 /* All spans of a list once, the lock being let go now and then; those that were looked at stand at the end. */

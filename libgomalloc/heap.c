@@ -419,7 +419,7 @@ static size_t scavenge(enum pass pass, size_t want, uint64_t until) {
             gm_lock(&heap_lock);
             gm_pageindex_give(&a->index, page, n, false);
             if (released) gm_pageindex_mark_zero(&a->index, from, released);
-            stats.scavenged += released << GM_PAGE_SHIFT;
+            gm_add_relaxed(&stats.scavenged, released << GM_PAGE_SHIFT);
             gm_unlock(&heap_lock);
             done += released << GM_PAGE_SHIFT;
         }
@@ -437,29 +437,9 @@ size_t gm_heap_scavenge_idle(size_t want, uint64_t until) {
     return done < want ? done + scavenge(SPARSE_CHUNKS, want - done, until) : done;
 }
 
-/* The runs of pages in the mask. The class's lock is held: nobody takes a slot of the span meanwhile. */
-size_t gm_heap_release_inside(struct gm_span *s, uint64_t pages) {
-    size_t unit = gm_os_page_size(), done = 0;
-    gm_lock(&heap_lock);
-    size_t first = gm_arena_page_of(s->arena, s->start);
-    bool split = gm_huge_leave(s->arena, first, s->npages);
-    gm_unlock(&heap_lock);
-    if (split) gm_huge_split(s->arena, first, s->npages);
-    for (uint64_t left = pages; left;) {
-        unsigned from = gm_low_bit(left), n = gm_low_bit(~(left >> from));
-        void *p = (void *)(s->start + from * unit);
-        if (gm_conf.madvise == GM_MADVISE_FREE ? gm_os_release_lazily(p, n * unit) : gm_os_release(p, n * unit)) done += n * unit;
-        left &= ~gm_mask(from, n);
-    }
-    gm_add_relaxed(&stats.holes, done);
-    gm_lock(&heap_lock);
-    stats.scavenged += done;
-    gm_unlock(&heap_lock);
-    return done;
-}
-
-void gm_heap_regain_inside(uint64_t pages) {
-    gm_sub_relaxed(&stats.holes, (uint64_t)__builtin_popcountll(pages) * gm_os_page_size());
+void gm_heap_count_holes(ptrdiff_t bytes) {
+    gm_add_relaxed(&stats.holes, (uint64_t)bytes);
+    if (bytes > 0) gm_add_relaxed(&stats.scavenged, (uint64_t)bytes);
 }
 
 void gm_heap_read_need(struct gm_heap_need *out) {
