@@ -41,6 +41,10 @@ uint64_t gm_central_span_bytes(unsigned cls);
 struct gm_central_roots { const void *base; uint32_t stride, out, spans; };
 extern GM_HIDDEN const struct gm_central_roots gm_central_roots;
 
+/* Gives back the kernel's pages inside of spans whose slots are all at home: in spans that have not changed since the last
+ * call, or, with `at_once`, in all. Until the clock (gm_os_nanotime) says `until`. Bytes. */
+size_t gm_central_release_holes(uint64_t until, bool at_once);
+
 void gm_central_init(void);
 void gm_central_lock_all(void); /* for fork and walkers, in rank order */
 void gm_central_unlock_all(void);

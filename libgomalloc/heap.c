@@ -165,7 +165,7 @@ static size_t backed_bytes(void) {
     size_t tables = 0;
     for (const struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next((struct gm_arena *)a))
         tables += gm_arena_table_bytes(a);
-    return (used_pages << GM_PAGE_SHIFT) + dirty_bytes() + tables + gm_meta_used();
+    return (used_pages << GM_PAGE_SHIFT) + dirty_bytes() + tables + gm_meta_used() - gm_load_relaxed(&stats.holes);
 }
 
 /* Pages have gone to spans, or come from them. Dirty pages beyond a tenth of the need are the scavenger's. Returns
@@ -181,6 +181,18 @@ static uint64_t note_need(ptrdiff_t pages) {
     return now;
 }
 
+size_t (*gm_heap_squeeze)(uint64_t until, bool at_once);
+
+/* The rest is looked for where it costs more, by one thread at a time and for at most half of it. */
+static void squeeze(void) {
+    static uint64_t next; /* atomic */
+    uint64_t now = gm_os_nanotime(), due = gm_load_relaxed(&next);
+    if (!gm_heap_squeeze || now < due || !gm_cas_acquire(&next, &due, UINT64_MAX)) return;
+    gm_heap_squeeze(now + 200000000, true);
+    uint64_t spent = gm_os_nanotime() - now;
+    gm_store_release(&next, now + 2 * spent + 1000000);
+}
+
 /* Near the memory limit: as much goes back as new pages have come in, and 1 MiB more so that this does not
  * happen for every span. Nothing is refused: when no free page is left, the limit is passed. */
 static void keep_limit(void) {
@@ -191,9 +203,10 @@ static void keep_limit(void) {
     }
     gm_lock(&heap_lock);
     size_t backed = backed_bytes(), aim = memory_limit - memory_limit / 32;
-    size_t want = backed > aim ? gm_min(backed - aim + MORE, dirty_bytes()) : 0;
+    size_t want = backed > aim ? backed - aim + MORE : 0, dirty = dirty_bytes();
     gm_unlock(&heap_lock);
-    if (want) gm_heap_scavenge(want);
+    if (want) gm_heap_scavenge(gm_min(want, dirty));
+    if (want > dirty) squeeze();
 }
 
 /* Gives the record its pages. False: out of memory. Heap lock. */
@@ -328,6 +341,7 @@ bool gm_heap_resize(struct gm_span *s, size_t npages, size_t requested) {
         s->requested = requested;
     }
     gm_unlock(&heap_lock);
+    if (done && GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
     return done;
 }
 
@@ -418,7 +432,7 @@ static size_t scavenge(enum pass pass, size_t want, uint64_t until) {
             gm_lock(&heap_lock);
             gm_pageindex_give(&a->index, page, n, false);
             if (released) gm_pageindex_mark_zero(&a->index, from, released);
-            stats.scavenged += released << GM_PAGE_SHIFT;
+            gm_add_relaxed(&stats.scavenged, released << GM_PAGE_SHIFT);
             gm_unlock(&heap_lock);
             done += released << GM_PAGE_SHIFT;
         }
@@ -434,6 +448,11 @@ size_t gm_heap_scavenge(size_t want) { return scavenge(EVERYTHING, want, UINT64_
 size_t gm_heap_scavenge_idle(size_t want, uint64_t until) {
     size_t done = scavenge(WHOLE_CHUNKS, want, until);
     return done < want ? done + scavenge(SPARSE_CHUNKS, want - done, until) : done;
+}
+
+void gm_heap_count_holes(ptrdiff_t bytes) {
+    gm_add_relaxed(&stats.holes, (uint64_t)bytes);
+    if (bytes > 0) gm_add_relaxed(&stats.scavenged, (uint64_t)bytes);
 }
 
 void gm_heap_read_need(struct gm_heap_need *out) {

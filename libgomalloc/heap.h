@@ -14,6 +14,8 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags)
 /* A large span of npages, starting at a multiple of align_pages (power of two), for an object of
  * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. */
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero);
+/* So many bytes inside of spans went back to the kernel (holes.c), or, negative, may be touched again. */
+void gm_heap_count_holes(ptrdiff_t bytes);
 /* Makes a large span's memory read as zero by giving it back to the kernel; false: refused. */
 bool gm_heap_zero_by_release(struct gm_span *s);
 /* Takes a span back. All its slots are home, or the large object is dead; nobody else knows of it. */
@@ -53,10 +55,13 @@ size_t gm_heap_memory_limit(void);
 /* Between the two no arena goes away. */
 void gm_heap_pin_arenas(void);
 void gm_heap_unpin_arenas(void);
+/* What brings memory near the limit when no page is free any more: gives back what lies above this layer. */
+extern GM_HIDDEN size_t (*gm_heap_squeeze)(uint64_t until, bool at_once);
 
 struct gm_heap_stats {
     size_t goal;                   /* bytes of used and dirty pages that the scavenger leaves */
-    uint64_t scavenged;            /* bytes given back since the start */
+    uint64_t scavenged;            /* atomic: bytes given back since the start */
+    uint64_t holes;                /* atomic: bytes given back inside of spans, not touched since */
     size_t committed;              /* bytes the heap has grown to */
     size_t idle;                   /* in free pages */
     size_t released;               /* of those, not backed by memory */

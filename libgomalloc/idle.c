@@ -143,3 +143,8 @@ unsigned gm_idle_drain(uint64_t until, bool at_once) {
     }
     return taken;
 }
+
+size_t gm_idle_tidy(uint64_t until, bool at_once) {
+    gm_idle_drain(until, at_once);
+    return gm_central_release_holes(until, at_once);
+}

@@ -13,5 +13,7 @@ enum { GM_IDLE_KEEP = 4096 };
  * Returns how many caches were taken. */
 enum { GM_IDLE_LOOKS = 2 };
 unsigned gm_idle_drain(uint64_t until, bool at_once);
+/* That, and holes in spans (central.h). Bytes that went back to the kernel by the latter. */
+size_t gm_idle_tidy(uint64_t until, bool at_once);
 
 #endif

@@ -45,7 +45,7 @@ void gm_constructor(char **envp) {
     gm_conf_read(envp);
     gm_endpoint_start(envp);
     gm_huge_start();
-    gm_scavenge_init(gm_idle_drain);
+    gm_scavenge_init(gm_idle_tidy);
     gm_cache_arm_exit_handler();
     if (gm_conf.stats == GM_STATS_EXACT) gm_exact_start();
     gm_profile_start();

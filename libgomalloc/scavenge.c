@@ -36,7 +36,7 @@ static uint64_t next_look;          /* atomic: inline work is not looked for bef
 static struct gm_pace pace;         /* its account; only whoever is working */
 static uint64_t worked_ns, traced_ns, released_bytes; /* likewise; the first is read anywhere */
 
-static gm_scavenge_drain drain_caches; /* from the constructor on */
+static gm_scavenge_tidy tidy_above; /* from the constructor on */
 static uint32_t background;         /* atomic: the thread exists */
 static uint32_t wake_word;          /* futex */
 
@@ -99,8 +99,8 @@ GM_COLD void gm_scavenge_inline(void) {
 }
 
 size_t gm_scavenge_all(void) {
-    if (drain_caches) drain_caches(gm_os_nanotime() + SECOND_NS / 10, true);
-    size_t done = gm_heap_scavenge(SIZE_MAX);
+    size_t done = tidy_above ? tidy_above(UINT64_MAX, true) : 0;
+    done += gm_heap_scavenge(SIZE_MAX);
     if (gm_conf.scavtrace && begin()) {
         released_bytes += done;
         trace(true, gm_os_nanotime());
@@ -143,8 +143,8 @@ static void collapse(uint64_t until) {
 static void tidy(void) {
     static uint64_t next;
     uint64_t now = gm_os_nanotime();
-    if (!drain_caches || now < next || !begin()) return;
-    drain_caches(now + SECOND_NS / 100, false);
+    if (!tidy_above || now < next || !begin()) return;
+    released_bytes += tidy_above(now + SECOND_NS / 100, false);
     collapse(now + SECOND_NS / 100);
     gm_store_relaxed(&worked_ns, worked_ns + (gm_os_nanotime() - now));
     end();
@@ -185,8 +185,8 @@ void gm_scavenge_fork_child(void) {
     gm_store_relaxed(&working, 0); /* the thread that was may be left behind; the record is at worst behind */
 }
 
-void gm_scavenge_init(gm_scavenge_drain drain_idle) {
-    drain_caches = drain_idle;
+void gm_scavenge_init(gm_scavenge_tidy tidy_idle) {
+    tidy_above = gm_heap_squeeze = tidy_idle;
     int64_t limit = gm_conf.memlimit;
     if (limit == GM_CONF_CGROUP) gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
     else if (limit >= 0) gm_heap_set_memory_limit((size_t)limit);

@@ -10,10 +10,10 @@ GM_INLINE void gm_scavenge_poll(void) {
     if (GM_UNLIKELY(gm_load_relaxed(&gm_heap_pending))) gm_scavenge_inline();
 }
 
-/* Takes what the caches of sleeping threads hold (idle.h, above this layer). */
-typedef unsigned (*gm_scavenge_drain)(uint64_t until, bool at_once);
+/* Gives back what lies above this layer: in the caches of sleeping threads, in holes of spans (idle.h). Bytes. */
+typedef size_t (*gm_scavenge_tidy)(uint64_t until, bool at_once);
 /* Constructor: the options are known. */
-void gm_scavenge_init(gm_scavenge_drain drain_idle);
+void gm_scavenge_init(gm_scavenge_tidy tidy_above);
 /* The program has just started a thread of its own, and is at a point where it could start another: the
  * background thread may be made. */
 void gm_scavenge_threads_started(void);

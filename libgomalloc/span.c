@@ -28,7 +28,7 @@ struct gm_span *gm_span_new(unsigned cls) {
     struct gm_span *s = gm_fix_get(&records[kind_of(nwords)]);
     if (!s) return NULL;
     memset(s, 0, sizeof *s + nwords * sizeof s->home[0]);
-    s->link.at = NULL;
+    gm_list_init(&s->link);
     s->cls = (uint8_t)cls;
     s->nwords = (uint8_t)nwords;
     s->nslots = (uint16_t)nslots;
@@ -46,7 +46,7 @@ bool gm_span_add_side(struct gm_span *s, size_t bytes) {
 }
 
 void gm_span_delete(struct gm_span *s) {
-    if (s->cls && s->side) gm_fix_put(s->flags & GM_SPAN_TINY ? &sides_tiny : &sides8, s->side);
+    if ((s->cls == GM_CLASS_8 || s->flags & GM_SPAN_TINY) && s->side) gm_fix_put(s->flags & GM_SPAN_TINY ? &sides_tiny : &sides8, s->side);
     gm_fix_put(&records[kind_of(s->nwords)], s);
 }
 

@@ -21,7 +21,7 @@
 #define GM_SPAN_H
 
 #include "libgomalloc/arena.h"
-#include "libgomalloc/base/chain.h"
+#include "libgomalloc/base/list.h"
 #include "libgomalloc/sizeclass.h"
 
 struct gm_fix;
@@ -45,7 +45,7 @@ enum {
 };
 
 struct gm_span {
-    struct gm_chain_node link;
+    struct gm_list link;
     uintptr_t start;
     struct gm_arena *arena;
     uint32_t npages;
@@ -56,10 +56,14 @@ struct gm_span {
     uint8_t place;
     uint8_t flags;
     uint8_t bucket;          /* which of central's lists */
-    uint8_t state;           /* large: GM_LARGE_LIVE and its colour, or 0; atomic */
     union {
-        void *side;          /* class 8: a state byte a slot; tiny: a word a slot; else NULL */
+        uint8_t state;       /* large: GM_LARGE_LIVE and its colour, or 0; atomic */
+        uint8_t looked;      /* others: for holes since slots last came or went: LOOKED_... in central.c (central lock) */
+    };
+    union {
+        void *side;          /* class 8: a state byte a slot; tiny: a word a slot */
         size_t requested;    /* large: bytes asked for */
+        uint64_t gone;       /* the other classes: kernel pages in it that went back, a bit each (central lock) */
     };
     uint64_t home[];
 };

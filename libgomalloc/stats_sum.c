@@ -51,7 +51,7 @@ void gm_stats_sum(const struct gm_stats_parts *p, struct gomalloc_stats *s) {
     add_classes(p, s);
     add_large(p, s);
     s->heap_idle = p->heap.idle;
-    s->heap_released = p->heap.released;
+    s->heap_released = p->heap.released + p->heap.holes;
     s->heap_sys = p->heap.committed;
     s->heap_inuse = p->heap.committed - p->heap.idle;
     s->heap_goal = p->heap.goal;

@@ -261,4 +261,48 @@ TEST(threads_lose_nothing_and_share_nothing) {
     expect_all_home();
 }
 
+/* Pages inside of spans whose slots are all at home go back, and are counted so as long as nobody takes a slot there. */
+TEST(holes_go_back_and_come_again) {
+    enum { N = 4000, SIZE = 1024 };
+    static unsigned char *p[N];
+    struct gm_heap_stats h;
+    struct gomalloc_stats s;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < N; i++) check_fill(p[i] = gm_alloc(SIZE), SIZE, (uint64_t)i);
+        for (int i = 0; i < N; i++)
+            if (i % 20) gm_free(p[i]);
+        gm_reclaim();
+        gm_heap_read_stats(&h);
+        uint64_t before = h.scavenged;
+        expect_eq(h.holes, 0);
+        expect_eq(gm_central_release_holes(UINT64_MAX, false), 0); /* first it looks */
+        size_t done = gm_central_release_holes(UINT64_MAX, false);
+        expect_eq(done, N / 20 * 4096); /* spans of two such pages, one of them with a live slot */
+        expect_eq(gm_central_release_holes(UINT64_MAX, true), 0); /* nothing has changed */
+        gm_heap_read_stats(&h);
+        expect_eq(h.holes, done);
+        expect_eq(h.scavenged, before + done);
+        gomalloc_read_stats(&s, sizeof s);
+        expect_eq(s.heap_released, h.released + done);
+        for (int i = 0; i < N; i += 20) expect(check_filled(p[i], SIZE, (uint64_t)i));
+        verify_all();
+        for (int i = 1; i < N; i++)
+            if (i % 20) p[i] = gm_alloc(SIZE); /* all of them are in use again */
+        gm_heap_read_stats(&h);
+        expect_eq(h.holes, 0);
+        for (int i = 0; i < N; i++) gm_free(p[i]);
+        gm_reclaim();
+    }
+    /* A span with holes that goes back to the heap as a whole. */
+    for (int i = 0; i < N; i++) p[i] = gm_alloc(SIZE);
+    for (int i = 0; i < N; i++)
+        if (i % 20) gm_free(p[i]);
+    gm_reclaim();
+    expect(gm_central_release_holes(UINT64_MAX, true) > 0);
+    for (int i = 0; i < N; i += 20) gm_free(p[i]);
+    expect_all_home();
+    gm_heap_read_stats(&h);
+    expect_eq(h.holes, 0);
+}
+
 TEST_MAIN()
