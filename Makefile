@@ -216,6 +216,8 @@ install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
 	install -m 644 $B/gomalloc.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
 	install -m 644 $B/gomalloc.3 $(DESTDIR)$(PREFIX)/share/man/man3/
 	install -m 644 $B/gomalloc.7 $(DESTDIR)$(PREFIX)/share/man/man7/
+	install -d $(DESTDIR)$(PREFIX)/share/gomalloc
+	install -m 644 sched/gosched-gdb.py $(DESTDIR)$(PREFIX)/share/gomalloc/
 
 # Writes the generated table anew; tests/lint checks that it is current.
 sizeclass:

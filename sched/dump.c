@@ -241,13 +241,6 @@ UNCHECKED static void put_thread(struct dump *d, const struct gs_g *g) {
 
 static bool is_standin(const struct gs_g *g) { return gm_load_relaxed(&g->flags) & GS_G_STANDIN; }
 
-UNCHECKED static struct gs_g *first_after(uint64_t id) {
-    struct gs_g *best = NULL;
-    for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next)
-        if (!is_standin(g) && g->id > id && (!best || g->id < best->id)) best = g;
-    return best;
-}
-
 UNCHECKED static void put_all(struct dump *d) {
     unsigned n = 0;
     struct gs_g *all = gm_load_acquire(&gs_sched.all_g);
@@ -257,7 +250,8 @@ UNCHECKED static void put_all(struct dump *d) {
         else n++;
     }
     if (n <= SORTED_UP_TO) {
-        for (struct gs_g *g = first_after(0); g; g = first_after(g->id))
+        uint64_t id = 0;
+        for (struct gs_g *g; (g = gs_next_by_id(id)); id = g->id)
             if (g != d->self) put_goroutine(d, g);
     } else {
         for (struct gs_g *g = all; g; g = g->all_next)

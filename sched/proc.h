@@ -50,6 +50,8 @@ int gs_start(void);
 /* All goroutines that are alive, in no order, new ones perhaps not. fn returns false to stop. The state may change while it
  * looks unless the world is stopped. */
 void gs_walk(bool (*fn)(struct gs_g *g, void *arg), void *arg);
+/* The goroutine with the lowest number above `id`, dead ones included; NULL: none. It looks through all. */
+struct gs_g *gs_next_by_id(uint64_t id);
 /* The same for a collector: [low, high) is the stack's usable range and sp the lowest live address (low itself
  * while the goroutine runs: what is live then is in the registers of its thread). */
 void gs_walk_stacks(void (*fn)(void *low, void *sp, void *high, void *arg), void *arg);

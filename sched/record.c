@@ -80,7 +80,7 @@ struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), v
     gm_store_relaxed(&g->flags, own ? GS_G_OWN_STACK : 0);
     g->fn = fn;
     g->arg = arg;
-    g->id = new_id(p);
+    gm_store_relaxed(&g->id, new_id(p));
     g->sp = gs_new_frame(gs_stack_top(g));
     gs_fiber_create(g);
     return g;
@@ -117,6 +117,16 @@ void gs_walk(bool (*fn)(struct gs_g *g, void *arg), void *arg) {
         if ((gm_load_relaxed(&g->flags) & GS_G_STANDIN) || state == GS_G_IDLE || state == GS_G_DEAD) continue;
         if (!fn(g, arg)) return;
     }
+}
+
+struct gs_g *gs_next_by_id(uint64_t id) {
+    struct gs_g *best = NULL;
+    for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next) {
+        if ((gm_load_relaxed(&g->flags) & GS_G_STANDIN) || gm_load_relaxed(&g->state) == GS_G_IDLE) continue;
+        uint64_t own = gm_load_relaxed(&g->id);
+        if (own > id && (!best || own < gm_load_relaxed(&best->id))) best = g;
+    }
+    return best;
 }
 
 struct stack_walk {
