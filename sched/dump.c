@@ -48,6 +48,7 @@ struct dump {
     struct gs_symbols *symbols;
     struct gs_g *self;         /* the caller's, shown first; NULL: none of interest */
     const struct gs_caller *from;
+    const void *context;       /* instead of `from`, of a thread that a signal interrupted */
     bool begun;                /* something stands before: a blank line parts it from what follows */
 };
 
@@ -157,11 +158,12 @@ static void cursor_of_context(struct gs_cursor *c, const void *context, const st
 
 /* ---- one goroutine */
 
-/* The stack's ends belong together: a goroutine that ends and starts again meanwhile may have another stack. */
+/* The stack's ends belong together (sizes are powers of two): a goroutine that ends and starts again meanwhile may have another
+ * stack. */
 UNCHECKED static bool has_stack(const struct gs_g *g, uintptr_t sp, uintptr_t *high) {
-    uintptr_t low = (uintptr_t)g->stack_low - GS_STACK_GUARD, size = (uintptr_t)g->stack_high - low;
+    uintptr_t low = (uintptr_t)g->stack_low, size = (uintptr_t)g->stack_high - low;
     *high = low + size;
-    return g->stack_low && size >= GS_STACK_MIN && (size & (size - 1)) == 0 && low % size == 0 && sp > low && sp < *high;
+    return low != 0 && size >= GS_STACK_MIN && (size & (size - 1)) == 0 && sp > low && sp < *high;
 }
 
 UNCHECKED static void put_stack(struct dump *d, const struct gs_g *g, uint32_t state) {
@@ -169,7 +171,10 @@ UNCHECKED static void put_stack(struct dump *d, const struct gs_g *g, uint32_t s
     uintptr_t high;
     const struct gs_m *m = gm_load_relaxed(&g->m);
     const void *context = m ? context_of(gm_load_relaxed(&m->tid)) : NULL;
-    if (g == d->self) {
+    if (g == d->self && d->context) {
+        cursor_of_context(&c, d->context, g);
+        put_frames(d, &c, false);
+    } else if (g == d->self) {
         gs_cursor_caller(&c, d->from, d->from->sp, (uintptr_t)g->stack_high);
         put_frames(d, &c, true);
     } else if (context && state != GS_G_SYSCALL) {
@@ -299,6 +304,13 @@ void gs_dump_last_words(const struct gs_caller *from) {
     gm_out_init(&d.out, 2);
     if (gs_is_goroutine(d.self)) put_goroutine(&d, d.self);
     else put_thread(&d, d.self);
+    gm_out_flush(&d.out);
+}
+
+void gs_dump_last_words_at(const void *context) {
+    struct dump d = { .symbols = &last_symbols, .self = gs_current, .context = context, .begun = true };
+    gm_out_init(&d.out, 2);
+    if (d.self && gs_is_goroutine(d.self)) put_goroutine(&d, d.self);
     gm_out_flush(&d.out);
 }
 

@@ -18,11 +18,9 @@ RUNNABLE, RUNNING, SYSCALL, WAITING = 1, 2, 3, 4
 STATES = {RUNNABLE: "runnable", RUNNING: "running", SYSCALL: "syscall", WAITING: "waiting"}
 STANDIN = 1  # GS_G_STANDIN
 
-# What gs_switch saves, from the lowest address; the return address is last. Then bytes it takes in all.
-SAVED = {
-    "x86-64": (("r15", "r14", "r13", "r12", "rbx", "rbp", "rip"), 56),
-    "aarch64": (tuple("x%d" % i for i in range(19, 30)) + ("pc",), 160),
-}
+# What gs_switch saves, from the lowest address, and how many bytes it takes in all. The other registers that a function must
+# keep are in the frame of the function that switched.
+SAVED = {"x86-64": (("rbp", "rip"), 144), "aarch64": (("x29", "pc"), 16)}
 STACK_POINTER = {"x86-64": "rsp", "aarch64": "sp"}
 
 

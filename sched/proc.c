@@ -74,6 +74,7 @@
 #include "libgomalloc/os/os.h"
 #include "sched/deadlock.h"
 #include "sched/gosched.h"
+#include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sanitize.h"
 #include "sched/stack.h"
@@ -161,14 +162,30 @@ GM_INLINE void wake_for_surplus(struct gs_p *p) {
 
 /* ---- switching */
 
-/* First thing on the stack that was switched to: what the one that left has asked for. */
-static void arrive(struct gs_m *m) {
+static bool commit_unlock(struct gs_g *g, void *lock) {
+    gs_lock_release(lock);
+    return true;
+}
+
+static bool commit_yield(struct gs_g *g, void *p) {
+    gs_put_local(p, g);
+    return true;
+}
+
+static GM_NOINLINE void refused(struct gs_m *m, struct gs_g *left) {
+    gm_store_relaxed(&left->state, GS_G_RUNNABLE);
+    gs_put_next(m->p, left);
+}
+
+/* First thing on the stack that was switched to: what the one that left has asked for. The two usual wishes are
+ * known here by name, which saves the indirect call. */
+GM_INLINE void arrive(struct gs_m *m) {
     struct gs_g *left = m->left;
     if (left == NULL) return;
     m->left = NULL;
-    if (m->commit(left, m->commit_arg)) return;
-    gm_store_relaxed(&left->state, GS_G_RUNNABLE);
-    gs_put_next(m->p, left);
+    if (m->commit == commit_unlock) gs_lock_release(m->commit_arg);
+    else if (m->commit == commit_yield) gs_put_local(m->commit_arg, left);
+    else if (!m->commit(left, m->commit_arg)) refused(m, left);
 }
 
 /* g becomes what m runs. */
@@ -193,6 +210,7 @@ GM_INLINE struct gs_g *next_here(struct gs_m *m) {
 /* Leaves g's stack for that of the next goroutine or the scheduler's; returns when g runs again. */
 GM_INLINE void leave(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void *arg) {
     struct gs_m *m = g->m;
+    if (GM_UNLIKELY(g->guard == GS_GUARD_CANARY) && !gs_stack_intact(g)) gs_overflowed(g, NULL);
     struct gs_g *next = g->locked_m ? NULL : next_here(m);
     m->left = g;
     m->commit = commit;
@@ -286,6 +304,7 @@ static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *
     struct gs_caller from;
     gs_caller_here(&from);
     g->sp = &from;
+    int saved = gs_errno();
     gm_add_relaxed(&gs_sched.blocked_standins, 1);
     if (commit(g, arg)) {
         /* release: pairs with the acquire in deadlock.c; what this thread woke before is seen awake. */
@@ -298,24 +317,25 @@ static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *
     }
     gm_sub_relaxed(&gs_sched.blocked_standins, 1);
     gm_store_relaxed(&g->state, GS_G_RUNNING);
-}
-
-void gs_park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) {
-    struct gs_g *g = gs_self();
-    int saved = gs_errno();
-    gm_store_relaxed(&g->wait_reason, reason);
-    gm_store_relaxed(&g->wait_since, gm_load_relaxed(&gs_sched.clock));
-    gm_store_relaxed(&g->state, GS_G_WAITING);
-    if (GM_UNLIKELY(!gs_is_goroutine(g))) park_thread(g, commit, arg);
-    else leave(g, commit, arg);
     gs_set_errno(saved);
 }
 
-static bool commit_unlock(struct gs_g *g, void *lock) {
-    gs_lock_release(lock);
-    return true;
+GM_INLINE void park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) {
+    struct gs_g *g = gs_self();
+    gm_store_relaxed(&g->wait_reason, reason);
+    gm_store_relaxed(&g->wait_since, gm_load_relaxed(&gs_sched.clock));
+    gm_store_relaxed(&g->state, GS_G_WAITING);
+    if (GM_UNLIKELY(!gs_is_goroutine(g))) {
+        park_thread(g, commit, arg);
+        return;
+    }
+    int saved = *g->m->error;
+    leave(g, commit, arg);
+    *g->m->error = saved;
 }
-void gs_park_unlock(struct gs_lock *l, enum gs_wait reason) { gs_park(commit_unlock, l, reason); }
+void gs_park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) { park(commit, arg, reason); }
+
+void gs_park_unlock(struct gs_lock *l, enum gs_wait reason) { park(commit_unlock, l, reason); }
 
 static GM_NOINLINE void ready_thread(struct gs_g *g) {
     /* release: pairs with the acquire in park_thread. The record is of a type for ever, so that a wake-up
@@ -368,23 +388,29 @@ void gs_ready_list(struct gs_g *list) {
     else if (p) wake_for_surplus(p);
 }
 
-static bool commit_yield(struct gs_g *g, void *p) {
-    gs_put_local(p, g);
+/* Nobody is queued on p: the global queue's share comes before the one that yields. False: nobody is there either. */
+static GM_NOINLINE bool fetch_others(struct gs_p *p) {
+    if (gm_load_relaxed(&gs_sched.queue_count) == 0) return gm_load_relaxed(&p->preempt) || p->tick % FAIRNESS == 0;
+    gs_sched_lock();
+    struct gs_g *first = gs_global_get(p, 0);
+    gs_sched_unlock();
+    if (first) gs_put_next(p, first);
     return true;
 }
 
 void gs_yield(void) {
     struct gs_g *g = gs_self();
     if (!gs_is_goroutine(g)) return;
-    struct gs_p *p = g->m->p;
-    gm_store_relaxed(&p->tick, p->tick + 1);
-    if (gs_runq_empty(p) && !gm_load_relaxed(&p->preempt) && gm_load_relaxed(&gs_sched.queue_count) == 0 &&
-        p->tick % FAIRNESS != 0)
+    struct gs_m *m = g->m;
+    struct gs_p *p = m->p;
+    if (GM_UNLIKELY(gs_runq_empty(p)) && !fetch_others(p)) {
+        gm_store_relaxed(&p->tick, p->tick + 1);
         return;
-    int saved = gs_errno();
+    }
+    int saved = *m->error;
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
     leave(g, commit_yield, p);
-    gs_set_errno(saved);
+    *g->m->error = saved;
 }
 
 /* ---- beginning and end */
@@ -445,6 +471,7 @@ unsigned gs_procs_id(void) {
     return g && g->m && g->m->p ? g->m->p->id : 0;
 }
 unsigned gs_procs(void) { return gm_load_acquire(&gs_sched.procs); }
+unsigned gs_procs_made(void) { return gm_load_acquire(&gs_sched.p_made); }
 struct gs_p *gs_proc(unsigned id) { return gs_sched.p[id]; }
 unsigned gs_blocked_threads(void) { return gm_load_relaxed(&gs_sched.blocked_standins); }
 

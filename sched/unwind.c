@@ -430,19 +430,11 @@ bool gs_cursor_up(struct gs_cursor *c) {
 /* ---- beginnings */
 
 UNCHECKED void gs_cursor_saved(struct gs_cursor *c, const struct gs_g *g) {
-    /* What gs_switch pushed, lowest address first. */
-#if defined(__x86_64__)
-    static const uint8_t columns[GS_FRAME_PC] = { 15, 14, 13, 12, 3, 6 };
-#elif defined(__aarch64__)
-    static const uint8_t columns[GS_FRAME_PC] = { 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29 };
-#endif
     uintptr_t sp = (uintptr_t)g->sp;
-    *c = (struct gs_cursor){ .low = sp, .high = (uintptr_t)g->stack_high };
-    for (unsigned i = 0; i < GS_FRAME_PC; i++)
-        if (stack_word(c, sp + i * sizeof(void *), &c->reg[columns[i]])) c->known |= 1u << columns[i];
+    *c = (struct gs_cursor){ .low = sp, .high = (uintptr_t)g->stack_high, .exact = true, .known = 1u << GS_COLUMN_SP };
+    if (stack_word(c, sp + GS_FRAME_FP * sizeof(void *), &c->reg[GS_COLUMN_FP])) c->known |= 1u << GS_COLUMN_FP;
     if (!stack_word(c, sp + GS_FRAME_PC * sizeof(void *), &c->pc)) c->pc = 0;
     c->reg[GS_COLUMN_SP] = sp + GS_FRAME_WORDS * sizeof(void *);
-    c->known |= 1u << GS_COLUMN_SP;
 }
 
 UNCHECKED void gs_cursor_caller(struct gs_cursor *c, const struct gs_caller *from, uintptr_t low, uintptr_t high) {

@@ -15,6 +15,8 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
+#include "sched/gosched.h"
+#include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sanitize.h"
 #include "sched/state.h"
@@ -42,6 +44,8 @@ struct gs_p *gs_idle_get(void) {
 static void *worker(void *arg) {
     struct gs_m *m = arg;
     gm_store_relaxed(&m->tid, gm_os_gettid());
+    m->error = gosched_errno_location();
+    gs_overflow_thread(m);
     m->g0.flags = GS_G_STANDIN;
     m->g0.m = m;
     gs_fiber_thread(&m->g0);

@@ -60,7 +60,7 @@ has() { # PART PATTERN...: in this order
 
 looks_right() {
     has info '^  1 chan receive  receiver$' '^  2 sleep  sleeper$' '^  3 syscall  blocked$' '^  4 running  spinner$' &&
-        has 1 '^#[0-9]+  gs_park ' '^#[0-9]+ .* deeper \(n=0\)' '^#[0-9]+ .* deeper \(n=2\)' '^#[0-9]+ .* receiver \(' ' = 40$' ' = 42$' &&
+        has 1 'gs_park' '^#[0-9]+ .* deeper \(n=0\)' '^#[0-9]+ .* deeper \(n=2\)' '^#[0-9]+ .* receiver \(' ' = 40$' ' = 42$' &&
         has 2 ' gosched_sleep ' ' sleeper \(' && has 3 'read ' ' blocked \(' && has 4 ' spinner \(' &&
         has 5 'no goroutine 5' && has all '^goroutine 1 \[chan receive\]:$' '^goroutine 4 \[running\]:$' &&
         has selected '^#0 ' ' all_there \(' ' main \('
