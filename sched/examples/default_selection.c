@@ -2,7 +2,7 @@
 #include <gosched.h>
 #include <stdio.h>
 
-enum { MS = 1000000 };
+static const int64_t MS = 1000000;
 
 int main(void) {
     gochan *tick = go_tick(20 * MS), *boom = go_after(110 * MS);

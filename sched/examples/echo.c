@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MS = 1000000 };
+static const int64_t MS = 1000000;
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static gowaitgroup clients;
 
