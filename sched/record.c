@@ -31,7 +31,7 @@ static struct gs_g *dead_one(struct gs_p *p) {
     struct gs_g *g = p ? p->free : NULL;
     if (g) {
         p->free = g->link;
-        p->free_count--;
+        gm_count_add(&p->free_count, -1u);
         return g;
     }
     if (gm_load_relaxed(&gs_sched.free) == NULL) return NULL;
@@ -39,7 +39,7 @@ static struct gs_g *dead_one(struct gs_p *p) {
     g = gs_sched.free;
     if (g) gm_store_relaxed(&gs_sched.free, g->link);
     /* Some for later, so that the lock is taken once for many. */
-    for (struct gs_g *more; g && p && p->free_count < FREE_MAX / 2 && (more = gs_sched.free) && more->stack_low; p->free_count++) {
+    for (struct gs_g *more; g && p && p->free_count < FREE_MAX / 2 && (more = gs_sched.free) && more->stack_low; gm_count_add(&p->free_count, 1)) {
         gm_store_relaxed(&gs_sched.free, more->link);
         more->link = p->free;
         p->free = more;
@@ -99,7 +99,7 @@ void gs_keep_dead(struct gs_p *p, struct gs_g *g) {
     }
     g->link = p->free;
     p->free = g;
-    p->free_count++;
+    gm_count_add(&p->free_count, 1);
 }
 
 int go_count(void) {

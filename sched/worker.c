@@ -214,7 +214,9 @@ bool gs_keep_time(struct gs_m *m) {
     struct gs_g *list = NULL;
     if (poll) list = gm_load_relaxed(&gs_hooks.poll)(wait);
     else if (wait != 0) gm_os_futex_wait(&m->wake, 0, wait);
-    gm_store_relaxed(&gs_sched.last_poll, (int64_t)gm_os_nanotime());
+    int64_t now = (int64_t)gm_os_nanotime();
+    gm_store_relaxed(&gs_sched.last_poll, now);
+    gm_store_relaxed(&gs_sched.clock, now);
     end_keeping(m);
     if (list) gs_ready_list(list);
     if (!m->p) gs_sleep_m(m);

@@ -195,20 +195,20 @@ TEST(long_waits_are_told_in_minutes) {
     expect(has("goroutine 1 [chan receive, 2 minutes]:\n"));
 }
 
-static void one_that_has_not_run(void *arg) {
+static void starts_another(void *arg) {
     go(never_run, NULL);
-    go_dump(2);
-    _exit(0);
+    spin(NULL); /* on the only P, never to be interrupted */
 }
 static void dump_of_fresh(void) {
     go_maxprocs(1);
-    go(one_that_has_not_run, NULL);
-    usleep(2000000);
+    go(starts_another, NULL);
+    while (!gm_load_relaxed(&spins)) usleep(100);
+    go_dump(2);
 }
 TEST(one_that_never_ran_shows_its_function) {
     expect_eq(end_of(child_of(dump_of_fresh)), 0);
     expect(shows("goroutine 2 [runnable]:", "never_run"));
-    expect(has("\ncreated by one_that_has_not_run\n"));
+    expect(has("\ncreated by starts_another\n"));
 }
 
 /* Everything changes while it is looked at; nothing may crash. */
