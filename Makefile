@@ -199,12 +199,16 @@ $B/mkman: libgomalloc/mkman.c libgomalloc/conf.def libgomalloc/conf.h
 $B/gomalloc.3 $B/gomalloc.7: $B/gomalloc.%: $B/mkman
 	$B/mkman $* > $@
 
+$B/gosched.3: sched/mkman.awk sched/gosched.h libgomalloc/gomalloc.h
+	@mkdir -p $(@D)
+	awk -v version=$(VERSION) -f sched/mkman.awk sched/gosched.h > $@
+
 $B/gomalloc.pc: libgomalloc/gomalloc.h Makefile
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: gomalloc' \
 	    'Description: The Go runtime memory manager for C programs' 'Version: $(VERSION)' \
 	    'Libs: -L$${libdir} -lgomalloc' 'Cflags: -I$${includedir}' > $@
 
-install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
+install: all $B/gomalloc.3 $B/gomalloc.7 $B/gosched.3 $B/gomalloc.pc
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man3 \
 	    $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 755 $B/libgomalloc.so $(DESTDIR)$(PREFIX)/lib/
@@ -214,7 +218,7 @@ install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
 	install -m 644 $B/libgomalloc.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 libgomalloc/gomalloc.h sched/gosched.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $B/gomalloc.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
-	install -m 644 $B/gomalloc.3 $(DESTDIR)$(PREFIX)/share/man/man3/
+	install -m 644 $B/gomalloc.3 $B/gosched.3 $(DESTDIR)$(PREFIX)/share/man/man3/
 	install -m 644 $B/gomalloc.7 $(DESTDIR)$(PREFIX)/share/man/man7/
 	install -d $(DESTDIR)$(PREFIX)/share/gomalloc
 	install -m 644 sched/gosched-gdb.py $(DESTDIR)$(PREFIX)/share/gomalloc/

@@ -5,9 +5,9 @@
  *   gosched_chan_recv(...)
  *           /usr/lib/libgomalloc.so +0x1f
  *   consumer(...)
- *           /home/me/prog +0x25
+ *           /usr/bin/prog +0x25
  *   created by main
- *           /home/me/prog +0x61
+ *           /usr/bin/prog +0x61
  *
  * The library's own frames are left out, but for the function that the program called. A plain thread that waits in a call of the
  * library is `thread 4711 [...]`, main's is `main thread [...]`. Where Go has the line in the source, there is the object and

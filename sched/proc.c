@@ -89,15 +89,6 @@ struct gs_hooks gs_hooks;
 /* Every 61st goroutine comes from the global queue if there is one: fair, and prime to all usual periods. */
 enum { FAIRNESS = 61 };
 
-const char *gs_wait_text(enum gs_wait reason) {
-    static const char *const text[] = {
-#define X(name, words) words,
-        GS_WAIT_REASONS(X)
-#undef X
-    };
-    return reason < GS_WAIT_COUNT ? text[reason] : "";
-}
-
 /* gosched.h's macro calls the function that stands here. */
 #undef errno
 __attribute__((noipa)) int *gosched_errno_location(void) { return __errno_location(); }
@@ -475,7 +466,6 @@ unsigned gs_procs_id(void) {
 unsigned gs_procs(void) { return gm_load_acquire(&gs_sched.procs); }
 unsigned gs_procs_made(void) { return gm_load_acquire(&gs_sched.p_made); }
 struct gs_p *gs_proc(unsigned id) { return gs_sched.p[id]; }
-unsigned gs_blocked_threads(void) { return gm_load_relaxed(&gs_sched.blocked_standins); }
 
 bool gs_worth_spinning(const struct gs_g *g) {
     if (!gs_is_goroutine(g)) return gs_procs() != 1;

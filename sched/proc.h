@@ -72,9 +72,6 @@ extern GM_HIDDEN struct gs_hooks gs_hooks;
 /* A timer was added that is due at `when`: whoever sleeps longer than that is woken. */
 void gs_timer_added(int64_t when);
 
-/* Plain threads that block in a call of the library, and those that do anything else; for the deadlock rule. */
-unsigned gs_blocked_threads(void);
-
 /* errno of the calling thread, not cached across a park. */
 int gs_errno(void);
 void gs_set_errno(int e);

@@ -14,6 +14,15 @@
 /* sysmon is a thread as well, in Go's count too. */
 enum { SYSMON = 1, SORTED_UP_TO = 2000 };
 
+const char *gs_wait_text(enum gs_wait reason) {
+    static const char *const text[] = {
+#define X(name, words) words,
+        GS_WAIT_REASONS(X)
+#undef X
+    };
+    return reason < GS_WAIT_COUNT ? text[reason] : "";
+}
+
 static void head(struct gm_out *o, int64_t now) {
     gm_out_printf(o, "SCHED %lldms: gomaxprocs=%u idleprocs=%u threads=%u spinningthreads=%u", (long long)(now - gs_sched.start_time) / 1000000,
                   gs_sched.procs, gs_sched.idle_p_count, gs_sched.m_count + SYSMON, gm_load_relaxed(&gs_sched.spinning));

@@ -9,18 +9,18 @@ programs() {
 package main
 
 import (
-	"runtime"
-	"time"
+    "runtime"
+    "time"
 )
 
 func main() {
-	runtime.GOMAXPROCS(2)
-	c := make(chan int)
-	go func() { <-c }()
-	go func() { time.Sleep(time.Minute) }()
-	go func() { runtime.LockOSThread(); <-c }()
-	go func() {}()
-	time.Sleep(350 * time.Millisecond)
+    runtime.GOMAXPROCS(2)
+    c := make(chan int)
+    go func() { <-c }()
+    go func() { time.Sleep(time.Minute) }()
+    go func() { runtime.LockOSThread(); <-c }()
+    go func() {}()
+    time.Sleep(350 * time.Millisecond)
 }
 GO
     cat >"$SCRATCH/t.c" <<'C'
