@@ -33,13 +33,13 @@
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/os/os.h"
 #include "sched/gosched.h"
+#include "sched/sanitize.h"
 #include "sched/stack.h"
 #include "sched/state.h"
 #include "sched/switch.h"
 #include "sched/symbol.h"
 #include "sched/unwind.h"
 
-#define UNCHECKED __attribute__((no_sanitize("address", "thread")))
 enum { FRAMES = 100 /* Go's bound */, ENTRY_WITHIN = 12, SORTED_UP_TO = 2000, ANSWERS = 64 };
 
 /* One dump that is being written. */
@@ -160,13 +160,13 @@ static void cursor_of_context(struct gs_cursor *c, const void *context, const st
 
 /* The stack's ends belong together (sizes are powers of two): a goroutine that ends and starts again meanwhile may have another
  * stack. */
-UNCHECKED static bool has_stack(const struct gs_g *g, uintptr_t sp, uintptr_t *high) {
+GS_UNCHECKED static bool has_stack(const struct gs_g *g, uintptr_t sp, uintptr_t *high) {
     uintptr_t low = (uintptr_t)g->stack_low, size = (uintptr_t)g->stack_high - low;
     *high = low + size;
     return low != 0 && size >= GS_STACK_MIN && (size & (size - 1)) == 0 && sp > low && sp < *high;
 }
 
-UNCHECKED static void put_stack(struct dump *d, const struct gs_g *g, uint32_t state) {
+GS_UNCHECKED static void put_stack(struct dump *d, const struct gs_g *g, uint32_t state) {
     struct gs_cursor c;
     uintptr_t high;
     const struct gs_m *m = gm_load_relaxed(&g->m);
@@ -198,7 +198,7 @@ static void put_since(struct dump *d, int64_t since) {
     if (minutes >= 1) gm_out_printf(&d->out, ", %lld minutes", (long long)minutes);
 }
 
-UNCHECKED static void put_goroutine(struct dump *d, struct gs_g *g) {
+GS_UNCHECKED static void put_goroutine(struct dump *d, struct gs_g *g) {
     static const char *const words[] = { "idle", "runnable", "running", "syscall", "waiting", "", "dead" };
     uint32_t state = g == d->self ? GS_G_RUNNING : gm_load_relaxed(&g->state);
     const char *reason = state == GS_G_WAITING ? gs_wait_text(g->wait_reason) : "";
@@ -220,7 +220,7 @@ static void put_thread_name(struct dump *d, int tid) {
     else gm_out_printf(&d->out, "thread %d [", tid);
 }
 
-UNCHECKED static void put_thread(struct dump *d, const struct gs_g *g) {
+GS_UNCHECKED static void put_thread(struct dump *d, const struct gs_g *g) {
     struct gs_cursor c;
     int tid = gm_load_relaxed(&g->tid);
     bool self = g == d->self, parked = gm_load_acquire(&g->parks) & 1;
@@ -246,7 +246,7 @@ UNCHECKED static void put_thread(struct dump *d, const struct gs_g *g) {
 
 static bool is_standin(const struct gs_g *g) { return gm_load_relaxed(&g->flags) & GS_G_STANDIN; }
 
-UNCHECKED static void put_all(struct dump *d) {
+GS_UNCHECKED static void put_all(struct dump *d) {
     unsigned n = 0;
     struct gs_g *all = gm_load_acquire(&gs_sched.all_g);
     if (d->self && gs_is_goroutine(d->self)) put_goroutine(d, d->self);

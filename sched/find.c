@@ -90,7 +90,7 @@ static struct gs_g *steal_next(struct gs_p *p) {
 
 static void stop_spinning(struct gs_m *m) {
     if (!m->spinning) return;
-    m->spinning = false;
+    gm_store_relaxed(&m->spinning, false);
     /* seq_cst: the look at the queues that follows comes after it in the order of all; partner: gs_wake_p. */
     __atomic_fetch_sub(&gs_sched.spinning, 1, __ATOMIC_SEQ_CST);
 }
@@ -110,7 +110,7 @@ static struct gs_g *spin(struct gs_m *m) {
     if (gm_load_relaxed(&gs_sched.procs) == 1) return NULL;
     if (!m->spinning) {
         if (2 * gm_load_relaxed(&gs_sched.spinning) >= busy) return NULL;
-        m->spinning = true;
+        gm_store_relaxed(&m->spinning, true);
         gm_add_relaxed(&gs_sched.spinning, 1);
     }
     for (int round = 0; round < ROUNDS && !gm_load_relaxed(&p->preempt); round++) {

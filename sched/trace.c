@@ -8,6 +8,7 @@
 #include "libgomalloc/conf.h"
 #include "libgomalloc/os/os.h"
 #include "sched/runq.h"
+#include "sched/sanitize.h"
 #include "sched/state.h"
 #include "sched/timer.h"
 
@@ -23,13 +24,13 @@ const char *gs_wait_text(enum gs_wait reason) {
     return reason < GS_WAIT_COUNT ? text[reason] : "";
 }
 
-static void head(struct gm_out *o, int64_t now) {
+GS_UNCHECKED static void head(struct gm_out *o, int64_t now) {
     gm_out_printf(o, "SCHED %lldms: gomaxprocs=%u idleprocs=%u threads=%u spinningthreads=%u", (long long)(now - gs_sched.start_time) / 1000000,
                   gs_sched.procs, gs_sched.idle_p_count, gs_sched.m_count + SYSMON, gm_load_relaxed(&gs_sched.spinning));
     gm_out_printf(o, " idlethreads=%u runqueue=%u", gs_sched.idle_m_count, gs_sched.queue_count);
 }
 
-static void put_p(struct gm_out *o, const struct gs_p *p) {
+GS_UNCHECKED static void put_p(struct gm_out *o, const struct gs_p *p) {
     const struct gs_m *m = gs_sched.all_m;
     while (m && gm_load_relaxed(&m->p) != p) m = m->all_next;
     uint32_t h = gm_load_relaxed(&p->head), t = gm_load_relaxed(&p->tail);
@@ -38,12 +39,12 @@ static void put_p(struct gm_out *o, const struct gs_p *p) {
     gm_out_printf(o, " runqsize=%u gfreecnt=%u timerslen=%u\n", t - h, gm_load_relaxed(&p->free_count), gs_timers_waiting(p));
 }
 
-static void put_m(struct gm_out *o, const struct gs_m *m) {
+GS_UNCHECKED static void put_m(struct gm_out *o, const struct gs_m *m) {
     const struct gs_p *p = gm_load_relaxed(&m->p);
     const struct gs_g *g = gm_load_relaxed(&m->g), *locked = gm_load_relaxed(&m->locked_g);
     gm_out_printf(o, "  M%u: p=%d curg=%lld mallocing=0 throwing=0 preemptoff= locks=0 dying=0", m->id, p ? (int)p->id : -1,
                   g ? (long long)g->id : -1);
-    gm_out_printf(o, " spinning=%s blocked=%s lockedg=%lld\n", m->spinning ? "true" : "false", p == NULL && g == NULL ? "true" : "false",
+    gm_out_printf(o, " spinning=%s blocked=%s lockedg=%lld\n", gm_load_relaxed(&m->spinning) ? "true" : "false", p == NULL && g == NULL ? "true" : "false",
                   locked ? (long long)locked->id : -1);
 }
 
@@ -52,7 +53,7 @@ static void put_sysmon(struct gm_out *o) {
                   gs_sched.m_count, gs_sched.sysmon_asleep ? "true" : "false");
 }
 
-static void put_g(struct gm_out *o, const struct gs_g *g) {
+GS_UNCHECKED static void put_g(struct gm_out *o, const struct gs_g *g) {
     const struct gs_m *m = gm_load_relaxed(&g->m), *locked = gm_load_relaxed(&g->locked_m);
     uint32_t state = gm_load_relaxed(&g->state);
     gm_out_printf(o, "  G%llu: status=%u(%s) m=%d lockedm=%d\n", (unsigned long long)g->id, state, state == GS_G_DEAD ? "" : gs_wait_text(gm_load_relaxed(&g->wait_reason)),
@@ -60,7 +61,7 @@ static void put_g(struct gm_out *o, const struct gs_g *g) {
 }
 
 /* Threads of locked goroutines that wait for them. */
-static unsigned locked_idle(void) {
+GS_UNCHECKED static unsigned locked_idle(void) {
     unsigned n = 0;
     for (const struct gs_m *m = gs_sched.all_m; m; m = m->all_next) n += gm_load_relaxed(&m->locked_g) && !gm_load_relaxed(&m->g);
     return n;
@@ -91,7 +92,7 @@ void gs_trace(int64_t now) {
     static int64_t last;
     struct gm_out o;
     if (last == 0) last = gs_sched.start_time;
-    if (gm_conf.schedtrace <= 0 || now - last < gm_conf.schedtrace * 1000000) return;
+    if (gm_conf.schedtrace <= 0 || now - last < gm_conf.schedtrace * 1000000 || gs_procs() == 0) return;
     last = now;
     gm_out_init(&o, 2);
     gs_sched_lock();

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "sched/proc.h"
+#include "sched/sanitize.h"
 #include "sched/switch.h"
 
 /* ---- objects */
@@ -54,10 +55,8 @@ bool gs_object_of(uintptr_t address, struct gs_object *out) {
 
 /* ---- reading the stack */
 
-#define UNCHECKED __attribute__((no_sanitize("address", "thread")))
-
 /* A word of the stack; other goroutines' stacks and dead parts of frames are no business of the sanitizers. */
-UNCHECKED static bool stack_word(const struct gs_cursor *c, uintptr_t address, uintptr_t *out) {
+GS_UNCHECKED static bool stack_word(const struct gs_cursor *c, uintptr_t address, uintptr_t *out) {
     if (address < c->low || address > c->high - sizeof *out || address % sizeof(uint32_t) != 0) return false;
     if (!c->foreign) {
         *out = *(const uintptr_t *)address;
@@ -429,7 +428,7 @@ bool gs_cursor_up(struct gs_cursor *c) {
 
 /* ---- beginnings */
 
-UNCHECKED void gs_cursor_saved(struct gs_cursor *c, const struct gs_g *g) {
+GS_UNCHECKED void gs_cursor_saved(struct gs_cursor *c, const struct gs_g *g) {
     uintptr_t sp = (uintptr_t)g->sp;
     *c = (struct gs_cursor){ .low = sp, .high = (uintptr_t)g->stack_high, .exact = true, .known = 1u << GS_COLUMN_SP };
     if (stack_word(c, sp + GS_FRAME_FP * sizeof(void *), &c->reg[GS_COLUMN_FP])) c->known |= 1u << GS_COLUMN_FP;
@@ -437,7 +436,7 @@ UNCHECKED void gs_cursor_saved(struct gs_cursor *c, const struct gs_g *g) {
     c->reg[GS_COLUMN_SP] = sp + GS_FRAME_WORDS * sizeof(void *);
 }
 
-UNCHECKED void gs_cursor_caller(struct gs_cursor *c, const struct gs_caller *from, uintptr_t low, uintptr_t high) {
+GS_UNCHECKED void gs_cursor_caller(struct gs_cursor *c, const struct gs_caller *from, uintptr_t low, uintptr_t high) {
     *c = (struct gs_cursor){ .pc = from->pc, .low = low, .high = high };
     c->reg[GS_COLUMN_SP] = from->sp;
     c->reg[GS_COLUMN_FP] = from->fp;
