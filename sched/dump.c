@@ -307,10 +307,10 @@ void gs_dump_last_words(const struct gs_caller *from) {
     gm_out_flush(&d.out);
 }
 
-void gs_dump_last_words_at(const void *context) {
-    struct dump d = { .symbols = &last_symbols, .self = gs_current, .context = context, .begun = true };
+void gs_dump_last_words_at(struct gs_g *g, const void *context) {
+    struct dump d = { .symbols = &last_symbols, .self = g, .context = context, .begun = true };
     gm_out_init(&d.out, 2);
-    if (d.self && gs_is_goroutine(d.self)) put_goroutine(&d, d.self);
+    put_goroutine(&d, g);
     gm_out_flush(&d.out);
 }
 

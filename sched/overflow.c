@@ -25,13 +25,13 @@ enum { SIGNAL_STACK = 64 << 10 };
 
 static struct sigaction segv_before, bus_before;
 
-void gs_overflowed(struct gs_g *g, const void *context) {
+GM_NOINLINE void gs_overflowed(struct gs_g *g, const void *context) {
     struct gs_caller from;
     gs_caller_here(&from);
     gs_dump_begin_last_words();
     gm_eprintf("fatal error: stack overflow: goroutine %llu used all %zu bytes of its stack\n", (unsigned long long)g->id,
                (size_t)(g->stack_high - g->stack_low));
-    if (context) gs_dump_last_words_at(context);
+    if (context) gs_dump_last_words_at(g, context);
     else gs_dump_last_words(&from);
     gm_os_abort();
 }

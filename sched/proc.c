@@ -59,6 +59,10 @@
  * PLAIN THREADS call everything as well. Each has a stand-in, a G without stack or M, which parks by sleeping on a futex.
  * What a plain thread makes ready goes into the global queue.
  *
+ * EXIT stops the world, for 10 ms at most, before the handlers of atexit that were there before the first go(), and the destructors;
+ * the goroutine or thread that exits goes on alone. EXEC ends all threads, as ever; our descriptors are closed by it. FORK: see
+ * world.c.
+ *
  * SIGNALS are handled on whatever stack they find, which has the room of the goroutine's (256 KiB by default). Threads of the
  * scheduler inherit the mask of the thread that made them.
  *
@@ -252,39 +256,17 @@ static void run(struct gs_m *m, struct gs_g *g) {
     arrive(m);
 }
 
-/* The goroutine that m is locked to has left: m's P goes to somebody else until it is to run again. */
-static void wait_for_locked(struct gs_m *m) {
-    if (m->p) {
-        struct gs_p *p = m->p;
-        m->p = NULL;
-        gs_hand_off(p);
-    }
-    gs_sleep_m(m);
-}
-
-/* g may only run on another M: that one gets our P. */
-static void pass_to_locked(struct gs_m *m, struct gs_g *g) {
-    struct gs_p *p = m->p;
-    struct gs_m *to = g->locked_m;
-    m->p = NULL;
-    to->next_p = p;
-    to->picked = g;
-    gm_store_release(&to->wake, 1); /* pairs with the acquire in gs_sleep_m */
-    gm_os_futex_wake(&to->wake, 1);
-    gs_sleep_m(m);
-}
-
 void gs_schedule(struct gs_m *m) {
     for (;;) {
         if (m->locked_g) {
-            wait_for_locked(m);
+            gs_wait_for_locked(m);
             struct gs_g *mine = m->picked;
             m->picked = NULL;
             run(m, mine);
             continue;
         }
         struct gs_g *g = gs_find(m);
-        if (GM_UNLIKELY(g->locked_m != NULL)) pass_to_locked(m, g);
+        if (GM_UNLIKELY(g->locked_m != NULL)) gs_pass_to_locked(m, g);
         else run(m, g);
     }
 }
@@ -293,10 +275,11 @@ void gs_schedule(struct gs_m *m) {
 
 /* A plain thread sleeps. Only after commit may it be made ready, and gs_ready sets `wake`. */
 static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void *arg) {
+    int saved = gs_errno();
     struct gs_caller from;
     gs_caller_here(&from);
     g->sp = &from;
-    int saved = gs_errno();
+    if (GM_UNLIKELY(gm_load_relaxed(&gs_sched.exiter) == g)) gs_world_again(NULL);
     gm_add_relaxed(&gs_sched.blocked_standins, 1);
     if (commit(g, arg)) {
         /* release: pairs with the acquire in deadlock.c; what this thread woke before is seen awake. */
@@ -481,20 +464,4 @@ void go_yield(void) { gs_yield(); }
 uint64_t go_id(void) {
     struct gs_g *g = gs_current;
     return g ? g->id : 0;
-}
-
-void go_lock_thread(void) {
-    struct gs_g *g = gs_self();
-    if (!gs_is_goroutine(g)) return;
-    if (g->lock_depth++ == 0) {
-        g->locked_m = g->m;
-        g->m->locked_g = g;
-    }
-}
-
-void go_unlock_thread(void) {
-    struct gs_g *g = gs_self();
-    if (!gs_is_goroutine(g) || g->lock_depth == 0 || --g->lock_depth > 0) return;
-    g->m->locked_g = NULL;
-    g->locked_m = NULL;
 }

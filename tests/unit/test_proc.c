@@ -1,6 +1,7 @@
 /* The core of the scheduler: goroutines begin, yield, park, are made ready, block and end, with one P and with several. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
@@ -8,6 +9,7 @@
 #include "sched/gosched.h"
 #include "sched/proc.h"
 #include "sched/stack.h"
+#include "sched/state.h"
 #include "tests/check.h"
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
@@ -276,17 +278,78 @@ TEST_LIMIT(a_locked_goroutine_stays_on_its_thread, 30) {
     wait_for(&count, 24);
 }
 
-static void keeps_errno(void *arg) {
-    for (int i = 0; i < 2000; i++) {
-        errno = (int)(intptr_t)arg;
-        go_yield();
-        if (!expect_eq(errno, (intptr_t)arg)) break;
+/* Locked ones in blocked calls, in parks and with all Ps taken by others; nested locks. */
+static struct cell locked_cell;
+static void locked_blocks(void *put_side) {
+    go_lock_thread();
+    go_lock_thread();
+    pthread_t self = pthread_self();
+    for (int i = 0; i < 300; i++) {
+        if (put_side) put(&locked_cell, i);
+        else expect_eq(take(&locked_cell), i);
+        if (i % 50 == 0) {
+            go_entersyscall();
+            usleep(1000);
+            go_exitsyscall();
+        }
+        if (i == 200) go_unlock_thread(); /* once is not enough */
+        if (!expect(pthread_equal(self, pthread_self()))) break;
     }
+    go_unlock_thread();
+    go_unlock_thread(); /* once too often is nothing */
     add_one(NULL);
 }
-TEST(errno_is_the_goroutines_own) {
-    go_maxprocs(3);
-    for (intptr_t i = 1; i <= 8; i++) go(keeps_errno, (void *)i);
+static void locked_with(int procs) {
+    go_maxprocs(procs);
+    for (int i = 0; i < 3; i++) go(hog, NULL);
+    go(locked_blocks, NULL);
+    go(locked_blocks, (void *)1);
+    wait_for(&count, 2);
+    gm_store_relaxed(&stop, 1);
+    wait_for(&count, 5);
+}
+TEST_LIMIT(locked_goroutines_block_and_park_on_one_p, 30) { locked_with(1); }
+TEST_LIMIT(locked_goroutines_block_and_park_on_two_ps, 30) { locked_with(2); }
+
+/* Nothing else runs on a locked goroutine's thread, and a goroutine that ends locked frees it. */
+static pthread_t locked_thread;
+static uint32_t intruders;
+static void looks_where(void *arg) {
+    if (pthread_equal(locked_thread, pthread_self())) gm_add_relaxed(&intruders, 1);
+    add_one(NULL);
+}
+static void locks_and_waits(void *arg) {
+    go_lock_thread();
+    locked_thread = pthread_self();
+    for (int i = 0; i < 100; i++) go(looks_where, NULL);
+    yield_until(&count, 100);
+    expect_eq(gm_load_relaxed(&intruders), 0);
+    gm_store_release(&ended, 1);
+}
+TEST_LIMIT(nothing_else_runs_on_a_locked_thread, 30) {
+    go_maxprocs(2);
+    go(locks_and_waits, NULL);
+    wait_for(&ended, 1);
+    for (int i = 0; i < 1000; i++) go(add_one, NULL);
+    wait_for(&count, 1100);
+}
+
+/* At the limit of threads blocked calls keep their P's work waiting, until the first of them returns. */
+TEST_LIMIT(no_thread_is_no_crash, 30) {
+    go_maxprocs(2);
+    go(add_one, NULL);
+    wait_for(&count, 1);
+    expect_eq(pipe(pipes), 0);
+    gs_sched_lock();
+    uint32_t before = gs_sched.m_count;
+    gm_store_relaxed(&gs_sched.m_count, before + GS_MAX_THREADS);
+    gs_sched_unlock();
+    int threads = check_threads();
+    for (int i = 0; i < 6; i++) go(reads, NULL);
+    usleep(50000);
+    expect_eq(check_threads(), threads);
+    for (int i = 0; i < 6; i++) expect_eq(write(pipes[1], "x", 1), 1);
+    go(add_one, NULL);
     wait_for(&count, 8);
 }
 
@@ -312,26 +375,6 @@ TEST_LIMIT(maxprocs_changes_while_they_run, 60) {
 }
 
 /* ---- stacks */
-
-static void deep(void *bytes) {
-    size_t n = (size_t)(uintptr_t)bytes;
-    volatile char *p = __builtin_alloca(n);
-    for (size_t i = 0; i < n; i += 1024) p[i] = 1;
-    add_one(NULL);
-}
-TEST(stacks_have_the_size_asked_for) {
-    go(deep, (void *)(uintptr_t)(200 << 10));
-    expect_eq(go_stack(8 << 20, deep, (void *)(uintptr_t)((8 << 20) - (16 << 10))), 0);
-    expect_eq(go_stack(1000, add_one, NULL), 0);
-    wait_for(&count, 3);
-    expect_eq(go_stack(SIZE_MAX / 2, add_one, NULL), -ENOMEM);
-    expect_eq(go_stack((size_t)1 << 40, add_one, NULL), -ENOMEM);
-}
-
-TEST(an_overflow_hits_the_guard) {
-    if (SANITIZED) skip("the sanitizer has its own handler");
-    expect_dies(SIGABRT, NULL, go(deep, (void *)(uintptr_t)(258 << 10)); usleep(3000000));
-}
 
 static void stays(void *arg) { hog(NULL); }
 static void tally(void *low, void *sp, void *high, void *arg) {
@@ -378,6 +421,141 @@ TEST_LIMIT(the_child_of_a_fork_goes_on, 30) {
     }
     int status = check_wait(child, 10);
     expect(WIFEXITED(status) && WEXITSTATUS(status) == 8);
+}
+
+/* What was asleep or set in the parent is so in the parent only, and both can set anew. */
+static void rings(void *arg) { gm_add_acq_rel(&count, 1); }
+static void sleeps_short(void *arg) {
+    go_sleep(50000000);
+    add_one(NULL);
+}
+TEST_LIMIT(sleeps_and_timers_stay_in_the_parent, 30) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    go_maxprocs(2);
+    for (int i = 0; i < 100; i++) go(sleeps_short, NULL);
+    gotimer *t = gotimer_after(50000000, rings, NULL);
+    usleep(10000);
+    pid_t child = fork();
+    if (child == 0) {
+        usleep(100000);
+        if (gm_load_acquire(&count) != 0 || go_count() != 0) _exit(1);
+        gotimer_reset(t, 1000000);
+        go(sleeps_short, NULL);
+        wait_for(&count, 2);
+        usleep(1000);
+        _exit(go_count());
+    }
+    wait_for(&count, 101);
+    int status = check_wait(child, 10);
+    expect(WIFEXITED(status));
+    expect_eq(WEXITSTATUS(status), 0);
+}
+
+/* Forks while others take and give stacks, timers and queues: no lock is left taken in a child. */
+static void churns(void *arg) {
+    while (!gm_load_relaxed(&stop)) {
+        go_stack(32 << 10, rings, NULL);
+        go_sleep(1000);
+    }
+}
+TEST_LIMIT(a_fork_at_any_moment, 60) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    go_maxprocs(3);
+    for (int i = 0; i < 4; i++) go(churns, NULL);
+    for (int i = 0; i < 100; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            gm_store_relaxed(&count, 0);
+            go_stack(32 << 10, rings, NULL);
+            go(sleeps_short, NULL);
+            wait_for(&count, 2);
+            _exit(3);
+        }
+        int status = check_wait(child, 10);
+        if (!expect(WIFEXITED(status) && WEXITSTATUS(status) == 3)) break;
+    }
+    gm_store_relaxed(&stop, 1);
+}
+
+static void execs(void *arg) { execl("/bin/sh", "sh", "-c", "ls /proc/self/fd | wc -l | grep -qx 4 && exit 42", (char *)NULL); }
+TEST_LIMIT(exec_from_a_goroutine, 30) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    pid_t child = fork();
+    if (child == 0) {
+        int p[2];
+        for (int fd = 3; fd < 1024; fd++) close(fd);
+        if (pipe(p) == 0) go_poll(p[0], POLLIN, 1000), close(p[0]), close(p[1]);
+        go(hog, NULL);
+        go(hog, NULL);
+        go(execs, NULL);
+        usleep(10000000);
+        _exit(1);
+    }
+    int status = check_wait(child, 10);
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
+/* ---- exit */
+
+static uint32_t beats;
+static void beat(void *arg) {
+    for (;;) {
+        gm_add_relaxed(&beats, 1);
+        go_yield();
+    }
+}
+static void computes(void *arg) {
+    for (;;) gm_add_relaxed(&count, 1);
+}
+/* Registered before the first go(), so it runs after the stop. */
+static void nothing_moves(void) {
+    uint32_t before = gm_load_relaxed(&beats);
+    usleep(20000);
+    if (before == 0 || gm_load_relaxed(&beats) != before) _exit(9);
+}
+static struct gs_lock handler_lock;
+static struct gs_g *waits_at_exit;
+static void wakes(void *arg) {
+    gs_lock_acquire(&handler_lock, GS_RANK_SYNC);
+    struct gs_g *g = waits_at_exit;
+    gs_lock_release(&handler_lock);
+    gs_ready(g);
+}
+static void waits_for_a_goroutine(void) {
+    go(wakes, NULL);
+    gs_lock_acquire(&handler_lock, GS_RANK_SYNC);
+    waits_at_exit = gs_self();
+    gs_park_unlock(&handler_lock, GS_WAIT_SEM);
+    uint32_t before = gm_load_relaxed(&beats);
+    while (gm_load_relaxed(&beats) == before) go_sleep(100000); /* all run again */
+}
+static void exits_with(void *status) { exit((int)(intptr_t)status); }
+static int exit_status(void (*handler)(void), bool on_a_goroutine, bool computing) {
+    pid_t child = fork();
+    if (child == 0) {
+        atexit(handler);
+        go_maxprocs(3);
+        go(beat, NULL);
+        if (computing) go(computes, NULL);
+        while (gm_load_relaxed(&beats) < 1000) usleep(100);
+        if (!on_a_goroutine) exit(5);
+        go(exits_with, (void *)(intptr_t)5);
+        usleep(10000000);
+        _exit(1);
+    }
+    int status = check_wait(child, 10);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+TEST_LIMIT(exit_stops_the_others, 30) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    expect_eq(exit_status(nothing_moves, false, false), 5);
+    expect_eq(exit_status(nothing_moves, true, false), 5);
+    expect_eq(exit_status(nothing_moves, false, true), 5);
+}
+TEST_LIMIT(a_handler_of_exit_may_wait_for_a_goroutine, 30) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    expect_eq(exit_status(waits_for_a_goroutine, false, false), 5);
+    expect_eq(exit_status(waits_for_a_goroutine, true, false), 5);
 }
 
 static uint32_t parked;
