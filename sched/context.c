@@ -228,7 +228,10 @@ gochan *goctx_done(gocontext *ctx) { return ctx->canceler ? &ctx->canceler->done
 int goctx_err(gocontext *ctx) {
     struct canceler *c = ctx->canceler;
     int err = c ? gm_load_acquire(&c->err) : 0;
-    if (err || !c || !gm_load_acquire(&c->done.closed)) return err;
+    if (err || !c || !gm_load_acquire(&c->done.closed)) {
+        gs_yield_if_asked();
+        return err;
+    }
     tree_lock(c);
     err = c->err;
     tree_unlock(c);
