@@ -1,5 +1,5 @@
 /* Goroutines and their stacks in the format of Go's tracebacks: go_dump, the report on SIGQUIT, the last words of a panic and of
- * a deadlock. See proc.c for the overview, unwind.c for how stacks are walked.
+ * a deadlock. See proc.c for the overview, frames.c for how stacks are walked.
  *
  *   goroutine 7 [chan receive, 2 minutes]:
  *   gosched_chan_recv(...)
@@ -38,7 +38,7 @@
 #include "sched/state.h"
 #include "sched/switch.h"
 #include "sched/symbol.h"
-#include "sched/unwind.h"
+#include "sched/frames.h"
 
 enum { FRAMES = 100 /* Go's bound */, ENTRY_WITHIN = 12, SORTED_UP_TO = 2000, ANSWERS = 64 };
 
@@ -82,10 +82,16 @@ static void collect(struct frames *f, struct gs_cursor *c) {
     }
 }
 
+/* Without what the compiler adds to the names of a function's parts and copies: f.isra.0, f.cold. */
+static void put_name(struct dump *d, const char *name) {
+    gm_out_char(&d->out, *name);
+    while (*name && *++name && *name != '.') gm_out_char(&d->out, *name);
+}
+
 static void put_place(struct dump *d, uintptr_t address, uintptr_t add, const char *before, const char *after) {
     struct gs_symbol y = gs_symbol_of(d->symbols, address);
     gm_out_str(&d->out, before);
-    if (y.function) gm_out_str(&d->out, y.function);
+    if (y.function && *y.function) put_name(d, y.function);
     else gm_out_printf(&d->out, "%p", (void *)address);
     gm_out_str(&d->out, after);
     gm_out_printf(&d->out, "\n\t%s +0x%llx\n", y.object, (unsigned long long)(y.offset + add));

@@ -41,7 +41,7 @@ struct gs_g;
 struct gs_m;
 struct gs_p;
 
-/* Where a function was called from: enough to walk the stack from its caller on (unwind.c) for as long as the
+/* Where a function was called from: enough to walk the stack from its caller on (frames.c) for as long as the
  * caller has not returned. */
 struct gs_caller {
     uintptr_t pc, sp, fp;

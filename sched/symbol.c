@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "sched/proc.h"
-#include "sched/unwind.h"
+#include "sched/frames.h"
 
 /* ---- files */
 

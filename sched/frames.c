@@ -4,7 +4,7 @@
  *
  * Only general registers are followed. A rule that needs what is not known ends the walk, as do a missing table, a stack
  * address out of bounds and a frame that does not lie above its callee: a damaged stack gives a short answer, not a crash. */
-#include "sched/unwind.h"
+#include "sched/frames.h"
 
 #include <dlfcn.h>
 #include <sys/syscall.h>
