@@ -5,13 +5,14 @@
  *   gosched_chan_recv(...)
  *           /usr/lib/libgomalloc.so +0x1f
  *   consumer(...)
- *           /usr/bin/prog +0x25
+ *           /usr/src/prog/main.c:35 +0x25
  *   created by main
- *           /usr/bin/prog +0x61
+ *           /usr/src/prog/main.c:97 +0x61
  *
  * The library's own frames are left out, but for the function that the program called. A plain thread that waits in a call of the
- * library is `thread 4711 [...]`, main's is `main thread [...]`. Where Go has the line in the source, there is the object and
- * how far into the function the frame stands (gdb: info line *consumer+0x25).
+ * library is `thread 4711 [...]`, main's is `main thread [...]`. An object without
+ * line tables (made without -g, or stripped) is named in place of the source; what follows is how far into the function the frame
+ * stands.
  *
  * Whose stack can be walked: of a waiting goroutine by what gs_switch saved, in a system call by where it entered it
  * (gs_caller), of a waiting plain thread likewise. Who runs on another thread can only be asked by a signal. The report on SIGQUIT
@@ -88,13 +89,27 @@ static void put_name(struct dump *d, const char *name) {
     while (*name && *++name && *name != '.') gm_out_char(&d->out, *name);
 }
 
+/* The parts of a path: each later one may be absolute by itself. */
+static void put_line(struct dump *d, const struct gs_line *l) {
+    const char *part[] = { l->base, l->directory, l->file };
+    unsigned i = part[2][0] == '/' ? 2 : part[1][0] == '/' ? 1 : 0;
+    for (; i < 3; i++) {
+        gm_out_str(&d->out, part[i]);
+        if (i < 2 && *part[i]) gm_out_char(&d->out, '/');
+    }
+    gm_out_printf(&d->out, ":%u", l->line);
+}
+
 static void put_place(struct dump *d, uintptr_t address, uintptr_t add, const char *before, const char *after) {
     struct gs_symbol y = gs_symbol_of(d->symbols, address);
     gm_out_str(&d->out, before);
     if (y.function && *y.function) put_name(d, y.function);
     else gm_out_printf(&d->out, "%p", (void *)address);
     gm_out_str(&d->out, after);
-    gm_out_printf(&d->out, "\n\t%s +0x%llx\n", y.object, (unsigned long long)(y.offset + add));
+    gm_out_str(&d->out, "\n\t");
+    if (y.line.line != 0) put_line(d, &y.line);
+    else gm_out_str(&d->out, y.object);
+    gm_out_printf(&d->out, " +0x%llx\n", (unsigned long long)(y.offset + add));
 }
 
 static bool begins(const char *name, const char *with) { return name && strncmp(name, with, strlen(with)) == 0; }

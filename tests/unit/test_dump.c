@@ -139,6 +139,7 @@ static KEPT void prepare(void) {
 }
 
 static uint32_t dumped;
+enum { LINE_OF_DUMP = __LINE__ + 3 };
 static void dumps(void *fd) {
     go_maxprocs(0);
     go_dump((int)(intptr_t)fd);
@@ -167,6 +168,7 @@ TEST(a_dump_shows_every_state) {
     while (!gm_load_acquire(&dumped)) usleep(1000);
     read_dump(ends[0]);
     expect(strncmp(text, "goroutine 8 [running]:\ndumps(...)\n\t", 35) == 0);
+    expect(has(check_format("tests/unit/test_dump.c:%d +0x", LINE_OF_DUMP)));
     expect(shows("goroutine 1 [chan receive]:", "deeper"));
     expect(shows("goroutine 1 [chan receive]:", "receiver"));
     expect(shows("goroutine 2 [sleep]:", "sleeper"));
