@@ -31,7 +31,10 @@ def machine():
 
 def goroutines():
     """The records of those that are alive, by number."""
-    g = gdb.parse_and_eval("gs_sched")["all_g"]
+    try:
+        g = gdb.parse_and_eval("gs_sched")["all_g"]
+    except gdb.error:
+        raise gdb.GdbError("libgomalloc is not loaded yet, or has no debug information")
     found = []
     while int(g):
         if not int(g["flags"]) & STANDIN and int(g["state"]) in STATES:
