@@ -117,11 +117,14 @@ static void fork_prepare(void) {
 }
 static void fork_parent(void) { gomutex_unlock(&all_lock); }
 static void fork_child(void) { all_lock = (gomutex){0}; }
-static void mind_forks(void *unused) { pthread_atfork(fork_prepare, fork_parent, fork_child); }
+/* Not by goonce: a fork in the middle would leave the child waiting for it. */
+static void mind_forks(void) {
+    static uint32_t minded;
+    if (gm_load_relaxed(&minded) == 0 && gm_exchange_acquire(&minded, 1) == 0) pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
 
 static GM_NOINLINE struct gs_pool *make_shelves(gopool *pool) {
-    static goonce minded;
-    goonce_do(&minded, mind_forks, NULL);
+    mind_forks();
     uint32_t n = gs_procs() ? gs_procs() : (uint32_t)go_maxprocs(0);
     size_t bytes = sizeof(struct gs_pool) + n * sizeof(struct shelf);
     struct gs_pool *p = gm_alloc_aligned(GM_CACHE_LINE, bytes), *other = NULL;

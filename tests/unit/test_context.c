@@ -127,9 +127,9 @@ TEST(passed_deadlines_cancel_at_once) {
     goctx_release(c);
 }
 TEST(cancelled_before_its_time) {
-    gocontext *c = goctx_with_timeout(goctx_background(), 5000000, &cancel);
+    gocontext *c = goctx_with_timeout(goctx_background(), 300000000, &cancel);
     cancel(c);
-    usleep(10000);
+    usleep(310000);
     expect_eq(goctx_err(c), -ECANCELED);
     goctx_release(c);
     c = goctx_with_timeout(goctx_background(), 2000000, NULL);
@@ -175,7 +175,7 @@ TEST(done_in_a_select) {
 static gocontext *root;
 static void mix(unsigned who) {
     struct check_rng rng = check_rng(who);
-    for (int i = 0; i < 300; i++) {
+    for (unsigned i = 0; i < crew_times(300); i++) {
         gocontext *a = check_below(&rng, 2) ? goctx_with_cancel(root, NULL) : goctx_with_timeout(root, (int64_t)check_below(&rng, 100000), NULL);
         gocontext *b = goctx_with_value(a, &step, a), *c = goctx_with_cancel(b, NULL);
         if (check_below(&rng, 4) == 0) goctx_release(goctx_retain(a));
