@@ -71,6 +71,31 @@ stripped() {
     object_only -g -s && grep -q '^0x[0-9a-f]*(\.\.\.)$' "$SCRATCH/out"
 }
 
+# SIGQUIT at a program on the shared library, whose signal handlers are entered through a thunk.
+on_quit() {
+    cat >"$SCRATCH/q.c" <<'C'
+#include <gosched.h>
+static volatile int stop;
+static void receives(void *arg) { gochan_recv(arg, NULL); }
+static void spins(void *arg) {
+    while (!stop) {}
+    (void)arg;
+}
+int main(void) {
+    go_maxprocs(2);
+    go(receives, gochan_make(0, 0));
+    go(spins, NULL);
+    go_sleep(INT64_C(60000000000));
+}
+C
+    gcc -g -Isched -o "$SCRATCH/q" "$SCRATCH/q.c" -L"$BUILD" -lgomalloc -Wl,-rpath,"$BUILD" || return 1
+    without timeout --preserve-status -s QUIT 1 "$SCRATCH/q" >"$SCRATCH/out" 2>&1
+    local status=$?
+    cat "$SCRATCH/out"
+    ((status == 2)) && [[ $(head -1 "$SCRATCH/out") == "SIGQUIT: quit" ]] && grep -A1 '^goroutine 1 \[chan receive\]:' "$SCRATCH/out" | grep -q '^receives\|^gosched_chan_recv' &&
+        grep -A1 '^goroutine 2 \[running\]:' "$SCRATCH/out" | grep -q '^spins' && grep -q '^main thread \[running\]:' "$SCRATCH/out"
+}
+
 for version in 2 3 4 5; do
     check "gcc, DWARF $version" like_addr2line gcc -gdwarf-$version
     check "clang, DWARF $version" like_addr2line clang -gdwarf-$version
@@ -78,4 +103,5 @@ done
 check without_debug_information object_only -g0
 check compressed object_only -g -gz
 check stripped stripped
+check on_quit on_quit
 plan
