@@ -153,8 +153,8 @@ TEST(guards_fall_back_one_after_the_other) {
 static sigjmp_buf back;
 static void jump(int sig) { siglongjmp(back, 1); }
 static void jump_info(int sig, siginfo_t *info, void *context) { siglongjmp(back, info->si_addr == (void *)64 ? 2 : 3); }
-static int *volatile nowhere = (int *)64;
-static void fault(void *arg) { *(volatile int *)nowhere = 1; }
+static volatile int *volatile nowhere = (volatile int *)64;
+static void fault(void *arg) { *nowhere = 1; }
 
 TEST(a_handler_from_before_gets_its_faults) {
     not_sanitized();
