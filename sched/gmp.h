@@ -61,6 +61,7 @@ struct gs_g {
     struct gs_m *m;            /* NULL while it does not run, and always in a stand-in */
     uint32_t state;            /* enum gs_state; relaxed but where proc.c says otherwise */
     uint32_t flags;            /* GS_G_* below; set when the record is made */
+    uint32_t hold;             /* trim.c: 0, or a look is needed before it runs; atomic */
     struct gs_g *link;         /* next in the global queue, a list of ready ones, or a free list */
     char *stack_low, *stack_high;  /* the usable stack, above the guard; of stand-ins NULL */
     char *stack_top;           /* where its first frame begins: coloured by its place (stack.c) */
