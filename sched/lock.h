@@ -18,7 +18,6 @@ enum gs_rank {
     GS_RANK_START = 1,   /* starting the scheduler, stopping the world (world.c) */
     GS_RANK_CONTEXT,     /* a tree of contexts (context.c) */
     GS_RANK_POLL,        /* a descriptor's waiters (netpoll.c) */
-    GS_RANK_MAP,         /* maps, pools (map.c, pool.c) */
     GS_RANK_TIMER,       /* timers of one P (timer.c) */
     GS_RANK_CHAN,        /* one channel (chan.c); ordered by address */
     GS_RANK_SYNC,        /* who waits for a mutex, wait group, condition, semaphore (sema.h); shelves of pools, keys */

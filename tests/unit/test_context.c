@@ -96,8 +96,8 @@ TEST(large_tree) {
 
 TEST(deadlines) {
     int64_t begin = now(), when = 0, early;
-    gocontext *c = goctx_with_timeout(goctx_background(), 20000000, &cancel);
-    expect(goctx_deadline(c, &when) && when >= begin + 20000000 && when <= now() + 20000000);
+    gocontext *c = goctx_with_timeout(goctx_background(), 300000000, &cancel);
+    expect(goctx_deadline(c, &when) && when >= begin + 300000000 && when <= now() + 300000000);
     gocontext *later = goctx_with_timeout(c, 10000000000, NULL);
     expect(goctx_deadline(later, &early) && early == when); /* the parent's is earlier */
     gocontext *plain = goctx_with_cancel(later, NULL);
@@ -105,7 +105,7 @@ TEST(deadlines) {
     expect_eq(goctx_err(c), 0);
     gochan_recv(goctx_done(plain), NULL);
     expect(now() >= when);
-    expect_at_most(now() - when, 2000000000);
+    expect_at_most(now() - when, 30000000000);
     expect_eq(goctx_err(c), -ETIMEDOUT);
     expect_eq(goctx_err(plain), -ETIMEDOUT);
     cancel(c);
