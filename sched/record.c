@@ -153,7 +153,6 @@ unsigned gs_procs_id(void) {
 unsigned gs_procs(void) { return gm_load_acquire(&gs_sched.procs); }
 unsigned gs_procs_made(void) { return gm_load_acquire(&gs_sched.p_made); }
 struct gs_p *gs_proc(unsigned id) { return gs_sched.p[id]; }
-unsigned gs_blocked_threads(void) { return gm_load_relaxed(&gs_sched.blocked_standins); }
 
 bool gs_worth_spinning(const struct gs_g *g) {
     if (!gs_is_goroutine(g)) return gs_procs() != 1;
