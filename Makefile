@@ -45,7 +45,7 @@ all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
 COLD := heap holes meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
-        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux thread fork dump deadlock symbol unwind
+        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux thread fork dump deadlock symbol unwind frames line
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile
@@ -219,12 +219,16 @@ $B/mkman: libgomalloc/mkman.c libgomalloc/conf.def libgomalloc/conf.h
 $B/gomalloc.3 $B/gomalloc.7: $B/gomalloc.%: $B/mkman
 	$B/mkman $* > $@
 
+$B/gosched.3: sched/mkman.awk sched/gosched.h libgomalloc/gomalloc.h
+	@mkdir -p $(@D)
+	awk -v version=$(VERSION) -f sched/mkman.awk sched/gosched.h > $@
+
 $B/gomalloc.pc: libgomalloc/gomalloc.h Makefile
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: gomalloc' \
 	    'Description: The Go runtime memory manager for C programs' 'Version: $(VERSION)' \
 	    'Libs: -L$${libdir} -lgomalloc' 'Cflags: -I$${includedir}' > $@
 
-install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
+install: all $B/gomalloc.3 $B/gomalloc.7 $B/gosched.3 $B/gomalloc.pc
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man3 \
 	    $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 755 $B/libgomalloc.so $(DESTDIR)$(PREFIX)/lib/
@@ -238,8 +242,10 @@ install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
 	install -m 644 $B/gomalloc.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
 	install -d $(DESTDIR)$(PREFIX)/share/gdb/auto-load$(PREFIX)/lib # where gdb looks when it meets the library, if PREFIX is its own
 	install -m 644 libgomalloc/gomalloc-gdb.py $(DESTDIR)$(PREFIX)/share/gdb/auto-load$(PREFIX)/lib/libgomalloc.so-gdb.py
-	install -m 644 $B/gomalloc.3 $(DESTDIR)$(PREFIX)/share/man/man3/
+	install -m 644 $B/gomalloc.3 $B/gosched.3 $(DESTDIR)$(PREFIX)/share/man/man3/
 	install -m 644 $B/gomalloc.7 $(DESTDIR)$(PREFIX)/share/man/man7/
+	install -d $(DESTDIR)$(PREFIX)/share/gomalloc
+	install -m 644 sched/gosched-gdb.py $(DESTDIR)$(PREFIX)/share/gomalloc/
 
 # Writes the generated table anew; tests/lint checks that it is current.
 sizeclass:
