@@ -5,6 +5,7 @@
 
 /* Sections last tens of nanoseconds; a sleep and its wake-up cost about 15 us. */
 enum { SPINS = 200 };
+static const int64_t NAP_NS = 200000;
 
 void gs_lock_slow(struct gs_lock *l) {
     for (int i = 0; i < SPINS; i++) {
@@ -13,8 +14,8 @@ void gs_lock_slow(struct gs_lock *l) {
         gm_cpu_relax();
     }
     /* From here on the word is 2 whenever it is ours: we cannot know whether another one sleeps, so our
-     * release wakes. acquire pairs with the release in gs_lock_release. */
-    while (gm_exchange_acquire(&l->word, 2) != 0) gm_os_futex_wait(&l->word, 2, -1);
+     * release wakes. acquire pairs with the release in gs_lock_release, which may overwrite the mark. */
+    while (gm_exchange_acquire(&l->word, 2) != 0) gm_os_futex_wait(&l->word, 2, NAP_NS);
 }
 
 void gs_lock_wake(struct gs_lock *l) { gm_os_futex_wake(&l->word, 1); }
