@@ -110,6 +110,7 @@ struct gs_m {
     struct gs_g *g;            /* the goroutine that runs; NULL: looking for one */
     struct gs_p *p;            /* held; NULL while in a syscall or asleep */
     struct gs_p *old_p;        /* in a syscall: the one to try first */
+    int *errno_at;             /* the thread's, constant */
     bool spinning;             /* counted in gs_sched.spinning */
     bool blocked;              /* asleep; for traces */
     struct gs_g *locked_g;

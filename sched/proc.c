@@ -141,16 +141,22 @@ static void put_global_list(struct gs_g *first) {
     gs_sched_unlock();
 }
 
-void gs_put_local(struct gs_p *p, struct gs_g *g) {
+static GM_NOINLINE void put_overflow(struct gs_p *p, struct gs_g *g) {
     struct gs_g *overflow;
     unsigned n;
-    if (GM_UNLIKELY(!gs_runq_put(p, g, &overflow, &n))) put_global_list(overflow);
+    if (!gs_runq_put(p, g, &overflow, &n)) put_global_list(overflow);
 }
 
-void gs_put_next(struct gs_p *p, struct gs_g *g) {
-    struct gs_g *old = gs_runq_put_next(p, g);
-    if (old) gs_put_local(p, old);
+GM_INLINE void put_local(struct gs_p *p, struct gs_g *g) {
+    if (GM_UNLIKELY(!gs_runq_try_put(p, g))) put_overflow(p, g);
 }
+void gs_put_local(struct gs_p *p, struct gs_g *g) { put_local(p, g); }
+
+GM_INLINE void put_next(struct gs_p *p, struct gs_g *g) {
+    struct gs_g *old = gs_runq_put_next(p, g);
+    if (old) put_local(p, old);
+}
+void gs_put_next(struct gs_p *p, struct gs_g *g) { put_next(p, g); }
 
 /* There is work for two on p. See "waking" above; the loads are hints. */
 GM_INLINE void wake_for_surplus(struct gs_p *p) {
@@ -167,7 +173,7 @@ static void arrive(struct gs_m *m) {
     m->left = NULL;
     if (m->commit(left, m->commit_arg)) return;
     gm_store_relaxed(&left->state, GS_G_RUNNABLE);
-    gs_put_next(m->p, left);
+    put_next(m->p, left);
 }
 
 /* g becomes what m runs. */
@@ -185,28 +191,28 @@ GM_INLINE struct gs_g *next_here(struct gs_m *m) {
     if (GM_UNLIKELY(gm_load_relaxed(&p->preempt)) || p->tick % FAIRNESS == 0) return NULL;
     struct gs_g *g = gs_runq_get(p, false);
     if (g == NULL || GM_LIKELY(g->locked_m == NULL)) return g;
-    gs_put_next(p, g);
+    put_next(p, g);
     return NULL;
 }
 
-/* Leaves g's stack for that of the next goroutine or the scheduler's; returns when g runs again. */
-GM_INLINE void leave(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void *arg) {
+/* Leaves g's stack for that of the next goroutine or the scheduler's; returns when g runs again. The one place where
+ * goroutines are switched away from: see switch_x86_64.S. */
+static GM_NOINLINE void leave(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void *arg) {
     struct gs_m *m = g->m;
-    struct gs_g *next = g->locked_m ? NULL : next_here(m);
+    struct gs_g *to = g->locked_m || m->p == NULL ? NULL : next_here(m);
     m->left = g;
     m->commit = commit;
     m->commit_arg = arg;
     g->m = NULL;
-    if (next) {
-        adopt(m, next);
-        gs_fiber_switch(g, next->fiber, next->stack_low, next->stack_high);
-        gs_switch(&g->sp, next->sp);
+    if (GM_LIKELY(to != NULL)) {
+        adopt(m, to);
     } else {
+        to = &m->g0;
         m->g = NULL;
-        gs_current = &m->g0;
-        gs_fiber_switch(g, m->g0.fiber, m->g0.stack_low, m->g0.stack_high);
-        gs_switch(&g->sp, m->g0.sp);
+        gs_current = to;
     }
+    gs_fiber_switch(g, to->fiber, to->stack_low, to->stack_high);
+    gs_switch(&g->sp, to->sp);
     gs_fiber_arrived(g);
     arrive(g->m);
 }
@@ -219,18 +225,7 @@ static bool commit_global(struct gs_g *g, void *arg) {
     return true;
 }
 
-void gs_leave_without_p(struct gs_g *g) {
-    struct gs_m *m = g->m;
-    m->left = g;
-    m->commit = commit_global;
-    m->g = NULL;
-    g->m = NULL;
-    gs_current = &m->g0;
-    gs_fiber_switch(g, m->g0.fiber, m->g0.stack_low, m->g0.stack_high);
-    gs_switch(&g->sp, m->g0.sp);
-    gs_fiber_arrived(g);
-    arrive(g->m);
-}
+void gs_leave_without_p(struct gs_g *g) { leave(g, commit_global, NULL); }
 
 /* The other way: m's own stack waits in here while goroutines run. */
 static void run(struct gs_m *m, struct gs_g *g) {
@@ -282,6 +277,7 @@ void gs_schedule(struct gs_m *m) {
 
 /* A plain thread sleeps. Only after commit may it be made ready, and gs_ready sets `wake`. */
 static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void *arg) {
+    int saved = gs_errno();
     gm_add_relaxed(&gs_sched.blocked_standins, 1);
     if (commit(g, arg)) {
         /* acquire: pairs with the release in ready_thread; what the waker wrote is seen. */
@@ -290,17 +286,21 @@ static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *
     }
     gm_sub_relaxed(&gs_sched.blocked_standins, 1);
     gm_store_relaxed(&g->state, GS_G_RUNNING);
+    gs_set_errno(saved);
 }
 
 void gs_park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) {
     struct gs_g *g = gs_self();
-    int saved = gs_errno();
     g->wait_reason = reason;
     gm_store_relaxed(&g->wait_since, 0);
     gm_store_relaxed(&g->state, GS_G_WAITING);
-    if (GM_UNLIKELY(!gs_is_goroutine(g))) park_thread(g, commit, arg);
-    else leave(g, commit, arg);
-    gs_set_errno(saved);
+    if (GM_UNLIKELY(!gs_is_goroutine(g))) {
+        park_thread(g, commit, arg);
+        return;
+    }
+    int saved = *g->m->errno_at;
+    leave(g, commit, arg);
+    *g->m->errno_at = saved; /* of the thread where it continues */
 }
 
 static bool commit_unlock(struct gs_g *g, void *lock) {
@@ -330,7 +330,7 @@ void gs_ready(struct gs_g *g) {
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
     if (GM_LIKELY(self && self->m && self->m->p)) {
         struct gs_p *p = self->m->p;
-        gs_put_next(p, g);
+        put_next(p, g);
         wake_for_surplus(p);
     } else {
         g->link = NULL;
@@ -350,7 +350,7 @@ void gs_ready_list(struct gs_g *list) {
         }
         gm_store_relaxed(&g->state, GS_G_RUNNABLE);
         if (p) {
-            gs_put_local(p, g);
+            put_local(p, g);
         } else {
             g->link = others;
             others = g;
@@ -361,22 +361,23 @@ void gs_ready_list(struct gs_g *list) {
 }
 
 static bool commit_yield(struct gs_g *g, void *p) {
-    gs_put_local(p, g);
+    put_local(p, g);
     return true;
 }
 
 void gs_yield(void) {
     struct gs_g *g = gs_self();
     if (!gs_is_goroutine(g)) return;
-    struct gs_p *p = g->m->p;
+    struct gs_m *m = g->m;
+    struct gs_p *p = m->p;
     gm_store_relaxed(&p->tick, p->tick + 1);
     if (gs_runq_empty(p) && !gm_load_relaxed(&p->preempt) && gm_load_relaxed(&gs_sched.queue_count) == 0 &&
         p->tick % FAIRNESS != 0)
         return;
-    int saved = gs_errno();
+    int saved = *m->errno_at;
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
     leave(g, commit_yield, p);
-    gs_set_errno(saved);
+    *g->m->errno_at = saved;
 }
 
 /* ---- beginning and end */
@@ -419,7 +420,7 @@ int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) {
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
     if (p) {
         gm_store_relaxed(&p->made, p->made + 1);
-        gs_put_next(p, g);
+        put_next(p, g);
         wake_for_surplus(p);
         if (GM_UNLIKELY(gm_load_relaxed(&p->preempt))) gs_yield();
     } else {

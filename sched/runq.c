@@ -16,26 +16,14 @@
 
 bool gs_runq_alone = true;
 
-GM_INLINE bool claim(struct gs_p *p, uint32_t *head, uint32_t n) {
-    if (GM_LIKELY(gs_runq_alone)) {
-        gm_store_release(&p->head, *head + n);
-        return true;
-    }
-    return gm_cas_acq_rel(&p->head, head, *head + n);
-}
-
 bool gs_runq_put(struct gs_p *p, struct gs_g *g, struct gs_g **overflow, unsigned *count) {
     for (;;) {
+        if (GM_LIKELY(gs_runq_try_put(p, g))) return true;
         uint32_t head = gm_load_acquire(&p->head), tail = p->tail;
-        if (GM_LIKELY(tail - head < GS_RUNQ)) {
-            gm_store_relaxed(&p->ring[tail % GS_RUNQ], g);
-            gm_store_release(&p->tail, tail + 1);
-            return true;
-        }
         struct gs_g *batch[GS_RUNQ / 2];
         unsigned n = (tail - head) / 2;
         for (unsigned i = 0; i < n; i++) batch[i] = gm_load_relaxed(&p->ring[(head + i) % GS_RUNQ]);
-        if (!claim(p, &head, n)) continue; /* thieves made room */
+        if (n < GS_RUNQ / 2 || !gs_runq_claim(p, &head, n)) continue; /* thieves made room */
         for (unsigned i = 0; i + 1 < n; i++) batch[i]->link = batch[i + 1];
         batch[n - 1]->link = g;
         g->link = NULL;
@@ -43,45 +31,6 @@ bool gs_runq_put(struct gs_p *p, struct gs_g *g, struct gs_g **overflow, unsigne
         *count = n + 1;
         return false;
     }
-}
-
-struct gs_g *gs_runq_put_next(struct gs_p *p, struct gs_g *g) {
-    if (GM_LIKELY(gs_runq_alone)) {
-        struct gs_g *old = p->next;
-        gm_store_release(&p->next, g);
-        return old;
-    }
-    /* Only the owner makes it other than NULL, so where there is nothing, nothing can come between. */
-    if (gm_load_relaxed(&p->next) == NULL) {
-        gm_store_release(&p->next, g);
-        return NULL;
-    }
-    return gm_exchange_acq_rel(&p->next, g);
-}
-
-static struct gs_g *get_ring(struct gs_p *p) {
-    uint32_t head = gm_load_acquire(&p->head);
-    for (;;) {
-        if (head == p->tail) return NULL;
-        struct gs_g *g = gm_load_relaxed(&p->ring[head % GS_RUNQ]);
-        if (GM_LIKELY(claim(p, &head, 1))) return g;
-    }
-}
-
-static struct gs_g *get_next(struct gs_p *p) {
-    struct gs_g *g = gm_load_relaxed(&p->next);
-    if (g == NULL) return NULL;
-    if (GM_LIKELY(gs_runq_alone)) {
-        gm_store_relaxed(&p->next, NULL);
-        return g;
-    }
-    return gm_exchange_acq_rel(&p->next, NULL);
-}
-
-struct gs_g *gs_runq_get(struct gs_p *p, bool ring_first) {
-    struct gs_g *g = ring_first ? get_ring(p) : get_next(p);
-    if (g) return g;
-    return ring_first ? get_next(p) : get_ring(p);
 }
 
 struct gs_g *gs_runq_steal(struct gs_p *p, struct gs_p *victim, bool take_next) {
@@ -104,10 +53,6 @@ struct gs_g *gs_runq_steal(struct gs_p *p, struct gs_p *victim, bool take_next) 
     struct gs_g *g = gm_load_relaxed(&p->ring[(tail + n - 1) % GS_RUNQ]);
     if (n > 1) gm_store_release(&p->tail, tail + n - 1);
     return g;
-}
-
-bool gs_runq_empty(const struct gs_p *p) {
-    return gm_load_acquire(&p->head) == gm_load_acquire(&p->tail) && gm_load_relaxed(&p->next) == NULL;
 }
 
 unsigned gs_runq_length(const struct gs_p *p) {

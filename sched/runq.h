@@ -5,20 +5,75 @@
 
 #include "sched/gmp.h"
 
-/* Owner. False: the ring was full, and half of it, with g behind, is in *overflow, linked, *count long. */
-bool gs_runq_put(struct gs_p *p, struct gs_g *g, struct gs_g **overflow, unsigned *count);
-/* Owner: g becomes the next to run; who was it before is returned, to be put. */
-struct gs_g *gs_runq_put_next(struct gs_p *p, struct gs_g *g);
-/* Owner: the next one, or NULL. With `ring_first` the ring goes before `next`. */
-struct gs_g *gs_runq_get(struct gs_p *p, bool ring_first);
-/* Owner of p: takes half of the victim's ring; one of them is returned, the others are in p's ring. With
- * `take_next` the victim's `next` is taken if its ring is empty. */
-struct gs_g *gs_runq_steal(struct gs_p *p, struct gs_p *victim, bool take_next);
-bool gs_runq_empty(const struct gs_p *p);
-unsigned gs_runq_length(const struct gs_p *p);
-
 /* True while there is one P only: nobody steals, and the owner needs no compare-and-swap. Changed
  * while no P runs (world.c). */
 extern GM_HIDDEN bool gs_runq_alone;
+
+/* Moves p's head from *head by n; false: somebody else was first, and *head is what it is now. */
+GM_INLINE bool gs_runq_claim(struct gs_p *p, uint32_t *head, uint32_t n) {
+    if (GM_LIKELY(gs_runq_alone)) {
+        gm_store_release(&p->head, *head + n);
+        return true;
+    }
+    return gm_cas_acq_rel(&p->head, head, *head + n);
+}
+
+/* Owner. False: the ring is full. */
+GM_INLINE bool gs_runq_try_put(struct gs_p *p, struct gs_g *g) {
+    uint32_t head = gm_load_acquire(&p->head), tail = p->tail;
+    if (GM_UNLIKELY(tail - head >= GS_RUNQ)) return false;
+    gm_store_relaxed(&p->ring[tail % GS_RUNQ], g);
+    gm_store_release(&p->tail, tail + 1);
+    return true;
+}
+
+/* Owner. False: the ring was full, and half of it, with g behind, is in *overflow, linked, *count long. */
+bool gs_runq_put(struct gs_p *p, struct gs_g *g, struct gs_g **overflow, unsigned *count);
+
+/* Owner: g becomes the next to run; who was it before is returned, to be put. */
+GM_INLINE struct gs_g *gs_runq_put_next(struct gs_p *p, struct gs_g *g) {
+    /* Only the owner makes it other than NULL, so where there is nothing, nothing can come between. */
+    struct gs_g *old = gm_load_relaxed(&p->next);
+    if (old == NULL || GM_LIKELY(gs_runq_alone)) {
+        gm_store_release(&p->next, g);
+        return old;
+    }
+    return gm_exchange_acq_rel(&p->next, g);
+}
+
+GM_INLINE struct gs_g *gs_runq_get_ring(struct gs_p *p) {
+    uint32_t head = gm_load_acquire(&p->head);
+    for (;;) {
+        if (head == p->tail) return NULL;
+        struct gs_g *g = gm_load_relaxed(&p->ring[head % GS_RUNQ]);
+        if (GM_LIKELY(gs_runq_claim(p, &head, 1))) return g;
+    }
+}
+
+GM_INLINE struct gs_g *gs_runq_get_next(struct gs_p *p) {
+    struct gs_g *g = gm_load_relaxed(&p->next);
+    if (g == NULL) return NULL;
+    if (GM_LIKELY(gs_runq_alone)) {
+        gm_store_relaxed(&p->next, NULL);
+        return g;
+    }
+    return gm_exchange_acq_rel(&p->next, NULL);
+}
+
+/* Owner: the next one, or NULL. With `ring_first` the ring goes before `next`. */
+GM_INLINE struct gs_g *gs_runq_get(struct gs_p *p, bool ring_first) {
+    struct gs_g *g = ring_first ? gs_runq_get_ring(p) : gs_runq_get_next(p);
+    if (g) return g;
+    return ring_first ? gs_runq_get_next(p) : gs_runq_get_ring(p);
+}
+
+/* Owner of p: takes half of the victim's ring; one of them is returned, the others are in p's ring. With
+ * `take_next` the victim's `next` is taken if its ring is empty. */
+struct gs_g *gs_runq_steal(struct gs_p *p, struct gs_p *victim, bool take_next);
+
+GM_INLINE bool gs_runq_empty(const struct gs_p *p) {
+    return gm_load_acquire(&p->head) == gm_load_acquire(&p->tail) && gm_load_relaxed(&p->next) == NULL;
+}
+unsigned gs_runq_length(const struct gs_p *p);
 
 #endif

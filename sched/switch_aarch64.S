@@ -1,8 +1,8 @@
 /* Context switch for aarch64, AAPCS64.
  *
  * Saved are x19-x28, the frame pointer x29, the return address x30, and the low halves of v8-v15 (d8-d15), which
- * are all that a called function must keep. Twenty words; x30 is word 11. It ends in an indirect br:
- * see switch_x86_64.S. */
+ * are all that a called function must keep. Twenty words; x30 is word 11. It ends in a ret: see
+ * switch_x86_64.S. */
 #if defined(__aarch64__)
         .text
         .p2align 6
@@ -50,7 +50,7 @@ gs_switch:
         ldp d14, d15, [sp, #144]
         add sp, sp, #160
         .cfi_adjust_cfa_offset -160
-        br x30
+        ret
         .cfi_endproc
         .size gs_switch, . - gs_switch
 

@@ -5,9 +5,13 @@
  * the thread here: saving them costs 3.7 times the rest (12.5 against 2.8 ns for two switches), and
  * programs that change the rounding mode do so for the whole thread.
  *
- * It ends in an indirect jump: a ret would be predicted by the return stack to go to this function's
- * caller and miss each time (9.3 against 2.8 ns). The layout is the same on either stack, so the unwind
- * information holds before and after the pointer changes. */
+ * It ends in a ret although it returns into another caller. The return stack predicts that it goes where this call came
+ * from, and since all goroutines leave their stacks at one place (leave in proc.c), that is where it does go; calls and
+ * returns stay paired, and the returns further up, the same for all who wait in the same call, are predicted as well. An
+ * indirect jump is better between coroutines that leave at different places (2.8 against 9.3 ns for the switch alone), but
+ * shifts the return stack by one, so that every return up to the program's own code misses: 90 against 68 ns for a
+ * round trip over two channels. The layout is the same on either stack, so the unwind information holds before and after
+ * the pointer changes. */
 #if defined(__x86_64__)
         .text
         .p2align 6
@@ -54,10 +58,7 @@ gs_switch:
         popq %rbp
         .cfi_adjust_cfa_offset -8
         .cfi_restore %rbp
-        popq %rcx
-        .cfi_adjust_cfa_offset -8
-        .cfi_register %rip, %rcx
-        jmpq *%rcx
+        ret
         .cfi_endproc
         .size gs_switch, . - gs_switch
 

@@ -3,6 +3,7 @@
  * An M without a P sleeps on its own futex word, in the list of idle Ms, until somebody writes the P it is to have into next_p
  * and sets the word. One of the idle Ms may be the keeper: it sleeps until the earliest timer is due or a descriptor
  * becomes ready, and is not in the list; who needs an M and finds the list empty claims it. */
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
@@ -37,6 +38,7 @@ struct gs_p *gs_idle_get(void) {
 static void *worker(void *arg) {
     struct gs_m *m = arg;
     m->tid = gm_os_gettid();
+    m->errno_at = __errno_location();
     m->g0.flags = GS_G_STANDIN;
     m->g0.m = m;
     gs_fiber_thread(&m->g0);
