@@ -21,14 +21,13 @@ static struct gs_g *from_global(struct gs_p *p, unsigned max) {
     return g;
 }
 
-/* Timers of every P: an idle P's are nobody else's business. */
-static void run_timers(void) {
+void gs_run_timers(int64_t late) {
     int64_t now = 0;
     for (unsigned i = 0, n = gm_load_acquire(&gs_sched.p_made); i < n; i++) {
         int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
         if (when == 0) continue;
         if (now == 0) now = (int64_t)gm_os_nanotime();
-        if (when <= now) gm_load_relaxed(&gs_hooks.run_timers)(gs_sched.p[i], now);
+        if (when + late <= now) gm_load_relaxed(&gs_hooks.run_timers)(gs_sched.p[i], now);
     }
 }
 
@@ -45,11 +44,11 @@ static struct gs_g *without_waiting(struct gs_p *p) {
     bool fair = p->tick % FAIRNESS == 0;
     struct gs_g *g;
     if (fair) {
-        run_timers();
+        gs_run_timers(0);
         if ((g = from_global(p, 1))) return g;
     }
     if ((g = gs_runq_get(p, fair))) return g;
-    run_timers();
+    gs_run_timers(0);
     if ((g = gs_runq_get(p, false))) return g;
     if ((g = from_global(p, 0))) return g;
     return from_poller(p);

@@ -7,7 +7,8 @@
  *   streams   (pipes, eventfds, terminals...) preadv2 and pwritev2 with RWF_NOWAIT. Where a file cannot do that, poll(2) says
  *             whether there is something, then the plain call: it could still wait if another process is faster
  *   plain     regular files, directories, disks, and what epoll refuses: the plain call, handing the P on
- *   accept    poll(2), then accept; goroutines take turns between the two. For connect the descriptor is made nonblocking for
+ *   accept    poll(2), then accept, handing the P on, as another process could be faster; goroutines take turns between the
+ *             two. For connect the descriptor is made nonblocking for
  *             the moment of the call
  *
  * Which of these a descriptor is, its record remembers; a socket that is none any more says ENOTSOCK, a plain file is asked each
@@ -201,7 +202,12 @@ static ssize_t try_accept(struct io *io) {
         if (none == 2 || gm_cas_acquire(turn, &none, 2)) return -EAGAIN;
         none = 0;
     }
-    ssize_t r = ready(io->fd, POLLIN) ? result(accept(io->fd, io->address, io->size)) : -EAGAIN;
+    ssize_t r = -EAGAIN;
+    if (ready(io->fd, POLLIN)) {
+        go_entersyscall();
+        r = result(accept(io->fd, io->address, io->size));
+        go_exitsyscall();
+    }
     if (gm_exchange_acq_rel(turn, 0) == 2) gs_poll_retry(io->d, GS_POLL_READ);
     return r;
 }
@@ -237,10 +243,13 @@ int go_connect(int fd, const struct sockaddr *address, socklen_t size) {
     return (int)answer(-error);
 }
 
+/* The record starts afresh before the number can be somebody else's. Who came between that and the close waits for a
+ * file that is gone, or not registered: they are sent to try again, as is, harmlessly, who has got the number already. */
 int go_close(int fd) {
     struct gs_poll *d = gs_poll_of(fd);
+    if (d) gs_poll_forget(d);
     int r = close(fd), error = gs_errno();
-    if (d && (r == 0 || error != EBADF)) gs_poll_forget(d);
+    if (d) gs_poll_all_retry(d);
     gs_set_errno(error);
     return r;
 }

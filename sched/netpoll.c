@@ -236,6 +236,17 @@ void gs_poll_forget(struct gs_poll *d) {
     if (list) gs_ready_list(list);
 }
 
+void gs_poll_all_retry(struct gs_poll *d) {
+    struct gs_g *list = NULL;
+    lock(d);
+    gm_store_relaxed(&d->epoch, 0);
+    count_edge(d, GS_POLL_READ);
+    count_edge(d, GS_POLL_WRITE);
+    wake_all(d, WOKEN_READY, &list);
+    unlock(d);
+    if (list) gs_ready_list(list);
+}
+
 /* ---- registrations that may have gone */
 
 bool gs_poll_has_young(void) { return gm_load_relaxed(&young) != NULL; }

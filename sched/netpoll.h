@@ -40,6 +40,8 @@ void gs_poll_pass(struct gs_poll *d, enum gs_poll_way way);
 int gs_poll_wait_any(struct gs_poll *d, unsigned ways, const uint32_t seen[2], int64_t until);
 /* Counts as an event: readers that saw no chance try again. */
 void gs_poll_retry(struct gs_poll *d, enum gs_poll_way way);
+/* The registration may be another file's: all who wait try again. */
+void gs_poll_all_retry(struct gs_poll *d);
 /* Starts afresh for a new file of this number; those who wait get EBADF. */
 void gs_poll_forget(struct gs_poll *d);
 int gs_poll_set_deadline(struct gs_poll *d, int64_t when);

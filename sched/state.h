@@ -17,6 +17,7 @@ struct gs_sched {
     struct gs_m *idle_m;
     uint32_t idle_m_count, m_count;
     struct gs_m *keeper;       /* the idle M that sleeps until a timer or a descriptor is due */
+    bool in_poller;            /* there is a keeper, or a claimed one has not left the poller yet */
     int64_t keeper_until;      /* nanotime; INT64_MAX: no timer */
     struct gs_g *free;         /* dead goroutines, with stacks of the default size or with none */
     uint64_t id_next;
@@ -55,6 +56,7 @@ void gs_keep_dead(struct gs_p *p, struct gs_g *g);   /* p's owner, no longer on 
 
 /* ---- find.c: a goroutine to run; sleeps until there is one. m->p may change. */
 struct gs_g *gs_find(struct gs_m *m);
+void gs_run_timers(int64_t late);   /* of every P, an idle one's are nobody else's business: those due for so long */
 
 /* ---- worker.c */
 void gs_wake_p(void);          /* an idle P, if nobody spins, gets an M that looks for work */

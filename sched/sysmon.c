@@ -1,6 +1,6 @@
 /* A thread without a P that looks at the others every 0.2 to 1 ms while any P runs, and sleeps when none does: takes Ps
- * away from blocked calls, asks goroutines that ran for 10 ms to yield at their next call, polls when nobody did for 10 ms,
- * and wakes a P for work that the waking rule of proc.c left to wait. */
+ * away from blocked calls, asks goroutines that ran for 10 ms to yield at their next call, polls when nobody did for 10 ms, runs
+ * timers that nobody ran, and wakes a P for work that the waking rule of proc.c left to wait. */
 #include <pthread.h>
 
 #include "libgomalloc/conf.h"
@@ -10,15 +10,17 @@
 
 static const int64_t SHORTEST = 200000, LONGEST = 1000000, SLICE = 10000000;
 
-/* A call that lasted since the last look, with work waiting or nobody else there to do it. */
-static bool retake(struct gs_p *p) {
+/* A call that lasted since the last look, with work waiting or nobody else there to do it; after a slice in any case, so
+ * that its timers and the poller are somebody's business. */
+static bool retake(struct gs_p *p, int64_t now) {
     uint32_t tick = gm_load_relaxed(&p->syscall_tick), expected = GS_P_SYSCALL;
     if (p->seen_syscall_tick != tick) {
         p->seen_syscall_tick = tick;
+        p->seen_syscall_since = now;
         return false;
     }
     bool work = !gs_runq_empty(p) || gm_load_relaxed(&gs_sched.queue_count) > 0;
-    if (!work && gm_load_relaxed(&gs_sched.idle_p_count) > 0) return false;
+    if (!work && gm_load_relaxed(&gs_sched.idle_p_count) > 0 && now - p->seen_syscall_since < SLICE) return false;
     if (!gm_cas_acquire(&p->state, &expected, GS_P_RUNNING)) return false;
     gs_hand_off(p);
     return true;
@@ -42,9 +44,10 @@ static bool look(int64_t now) {
     for (unsigned i = 0, n = gm_load_acquire(&gs_sched.procs); i < n; i++) {
         struct gs_p *p = gs_sched.p[i];
         uint32_t state = gm_load_relaxed(&p->state);
-        if (state == GS_P_SYSCALL) did |= retake(p);
+        if (state == GS_P_SYSCALL) did |= retake(p, now);
         else if (state == GS_P_RUNNING) slice(p, now);
     }
+    gs_run_timers(LONGEST); /* those of Ps whose goroutines do not come through the scheduler */
     if (gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)() && now - gm_load_relaxed(&gs_sched.last_poll) > SLICE) {
         gm_store_relaxed(&gs_sched.last_poll, now);
         struct gs_g *list = gm_load_relaxed(&gs_hooks.poll)(0);

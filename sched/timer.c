@@ -46,6 +46,7 @@ struct gs_timers {
     uint32_t count;            /* entries in the heap */
     uint32_t used;             /* places promised: timers, set or not, and sleepers */
     uint32_t capacity;
+    bool busy;                 /* somebody runs what is due, one at a time, so that it is run in order */
     struct entry *heap;
     struct gs_p *p;
 };
@@ -172,7 +173,9 @@ static int64_t run_timers(struct gs_p *p, int64_t now) {
     struct gs_g *ready = NULL, **tail = &ready;
     if (!h) return 0;
     gs_lock_acquire(&h->lock, GS_RANK_TIMER);
-    while (h->count && h->heap[0].when <= now) {
+    bool mine = !h->busy;
+    h->busy = true;
+    while (mine && h->count && h->heap[0].when <= now) {
         uintptr_t who = h->heap[0].who;
         if (!(who & SLEEPER)) {
             run_top(h, now);
@@ -184,6 +187,7 @@ static int64_t run_timers(struct gs_p *p, int64_t now) {
         tail = &(*tail)->link;
     }
     int64_t next = publish(h);
+    if (mine) h->busy = false;
     gs_lock_release(&h->lock);
     *tail = NULL;
     if (ready) gs_ready_list(ready);

@@ -2,7 +2,12 @@
  *
  * An M without a P sleeps on its own futex word, in the list of idle Ms, until somebody writes the P it is to have into next_p
  * and sets the word. One of the idle Ms may be the keeper: it sleeps until the earliest timer is due or a descriptor
- * becomes ready, and is not in the list; who needs an M and finds the list empty claims it. */
+ * becomes ready, and is not in the list; who needs an M and finds the list empty claims it and rings the poller's bell. Until
+ * the claimed one has left the poller (`in_poller`) there is no other keeper, who could hear the bell in its place. Time
+ * is kept all the same: the claimed one has a P, and who runs out of work while holding the last P becomes the keeper.
+ *
+ * So: while a timer is pending or somebody waits for a descriptor, a P is held or there is a keeper. gs_hand_off, which can make the
+ * last P idle without an M that looks, wakes one for that. */
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -126,11 +131,27 @@ void gs_sleep_m(struct gs_m *m) {
     m->next_p = NULL;
 }
 
+static int64_t earliest_timer(void) {
+    int64_t first = INT64_MAX;
+    for (unsigned i = 0; i < gs_sched.p_made; i++) {
+        int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
+        if (when != 0 && when < first) first = when;
+    }
+    return first;
+}
+
+static bool poll_wanted(void) { return gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)(); }
+
+/* The last P is to become idle and nobody would keep the time. The lock is held. */
+static bool keeper_missing(void) {
+    return gs_sched.idle_p_count + 1 == gs_sched.procs && !gs_sched.in_poller && (poll_wanted() || earliest_timer() != INT64_MAX);
+}
+
 void gs_hand_off(struct gs_p *p) {
     bool work = !gs_runq_empty(p);
     gs_sched_lock();
     bool stop = gs_sched.stopping;
-    work |= gs_sched.queue_count > 0;
+    work |= gs_sched.queue_count > 0 || keeper_missing();
     if (stop) {
         gm_store_relaxed(&p->state, GS_P_STOPPED);
         gm_store_relaxed(&gs_sched.stop_wait, gs_sched.stop_wait - 1);
@@ -146,22 +167,14 @@ void gs_hand_off(struct gs_p *p) {
 
 /* ---- the keeper */
 
-static int64_t earliest_timer(void) {
-    int64_t first = INT64_MAX;
-    for (unsigned i = 0; i < gs_sched.p_made; i++) {
-        int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
-        if (when != 0 && when < first) first = when;
-    }
-    return first;
-}
-
 static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
-    bool wanted = !m->locked_g && gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)();
+    bool wanted = poll_wanted();
     gs_sched_lock();
     int64_t until = earliest_timer();
-    bool keep = !m->locked_g && !gs_sched.keeper && !gs_sched.stopping && (until != INT64_MAX || wanted);
+    bool keep = !m->locked_g && !gs_sched.in_poller && !gs_sched.stopping && (until != INT64_MAX || wanted);
     if (keep) {
         gs_sched.keeper = m;
+        gs_sched.in_poller = true;
         gs_sched.keeper_until = until;
     }
     gs_sched_unlock();
@@ -174,6 +187,7 @@ static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
 static void end_keeping(struct gs_m *m) {
     gs_sched_lock();
     bool claimed = gs_sched.keeper != m;
+    gs_sched.in_poller = false;
     if (!claimed) {
         gs_sched.keeper = NULL;
         m->p = gs_sched.stopping ? NULL : gs_idle_get();

@@ -238,6 +238,7 @@ static void forget_others(struct gs_g *self) {
     gs_sched.idle_m = gs_sched.all_m = gs_sched.keeper = NULL;
     gs_sched.blocked_standins = gs_sched.made = gs_sched.ended = 0;
     gs_sched.sysmon_asleep = 0;
+    gs_sched.in_poller = false;
 }
 
 static void fork_child(void) {

@@ -312,6 +312,32 @@ TEST_LIMIT(clients_connect_and_are_served, 30) {
     expect_eq(errno, ECONNREFUSED);
 }
 
+/* ---- the keeper: one M that sleeps in the poller, claimed and called by the bell when somebody needs an M */
+static uint32_t noops;
+static void noop(void *arg) { __atomic_fetch_add(&noops, 1, __ATOMIC_ACQ_REL); }
+/* Whoever goes idle while the claimed one is still on its way out of the poller must not hear the bell in its place. */
+TEST_LIMIT(the_bell_is_heard_by_the_one_it_was_rung_for, 60) {
+    int p[2];
+    struct job j;
+    uint32_t rounds = check_stress() ? 1000000 : 3000, started = 0;
+    go_maxprocs(2);
+    expect_eq(pipe(p), 0);
+    start_read(&j, p[0]); /* so that the poller is wanted */
+    for (uint32_t i = 0; i < rounds; i++) {
+        uint32_t n = 1 + i % 3;
+        for (uint32_t k = 0; k < n; k++) expect_eq(go(noop, NULL), 0);
+        started += n;
+        int64_t start = check_now_ns();
+        while (gm_load_acquire(&noops) < started)
+            if (check_now_ns() - start > 10 * 1000 * (int64_t)MS) {
+                expect_eq(gm_load_acquire(&noops), started);
+                return;
+            }
+    }
+    expect_eq(write(p[1], "x", 1), 1);
+    wait_for(&ended, 1);
+}
+
 /* ---- what a program does to us */
 TEST(a_daemon_that_closes_everything_loses_nobody) {
     closes_what_others_use();

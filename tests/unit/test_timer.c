@@ -226,4 +226,58 @@ TEST_LIMIT(many_sleepers, 120) {
     expect_eq(gm_load_acquire(&ended), n);
 }
 
+/* ---- a timer needs nobody's help but a thread's */
+
+static uint32_t rang, may_end;
+static void block_long(void *arg) {
+    go_entersyscall();
+    wait_for(&may_end, 1);
+    go_exitsyscall();
+    count(&ended);
+}
+static void short_nap(void *arg) {
+    go_sleep(20 * MS);
+    count(&rang);
+}
+static void in_a_blocked_call(int procs) {
+    go_maxprocs(procs);
+    expect_eq(go(short_nap, NULL), 0);
+    expect_eq(go(block_long, NULL), 0);
+    wait_for(&rang, 1);
+    gm_store_release(&may_end, 1);
+    wait_for(&ended, 1);
+}
+TEST(a_blocked_call_holds_up_no_timer_on_one_p) { in_a_blocked_call(1); }
+TEST(a_blocked_call_holds_up_no_timer_on_two_ps) { in_a_blocked_call(2); }
+
+/* The only P that is not idle has the timer and blocks: nobody kept the time when it was set. */
+static void set_and_block(void *arg) {
+    usleep(20000); /* until all others sleep */
+    gotimer_after(20 * MS, count, &rang);
+    block_long(NULL);
+}
+TEST(a_timer_set_before_a_blocked_call_rings) {
+    go_maxprocs(2);
+    expect_eq(go(set_and_block, NULL), 0);
+    wait_for(&rang, 1);
+    gm_store_release(&may_end, 1);
+    wait_for(&ended, 1);
+}
+
+static void ring(struct gs_timer *t, int64_t now) { count(&rang); }
+static void compute(void *arg) {
+    struct gs_timer t;
+    expect_eq(gs_timer_init(&t, ring), 0);
+    usleep(20000);
+    gs_timer_set(&t, gs_deadline_in(20 * MS), 0);
+    wait_for(&rang, 1); /* computes without a call of ours */
+    gs_timer_done(&t);
+    count(&ended);
+}
+TEST(a_timer_of_a_busy_p_rings) {
+    go_maxprocs(1);
+    expect_eq(go(compute, NULL), 0);
+    wait_for(&ended, 1);
+}
+
 TEST_MAIN()
