@@ -137,6 +137,76 @@ static inline gocase gosched_case(gochan *c, const void *elem, int kind) {
  * all: waits for ever. Panics if it sends on a closed channel. -EINVAL: more than 65536 cases; -ENOMEM: more than 16 and no memory. */
 int goselect(gocase *cases, size_t n) GOSCHED_API(select);
 
+/* ---- sync (mutex.c, rwmutex.c, waitgroup.c, once.c, cond.c, semaphore.c)
+ *
+ * Zero bytes are ready to use. They must not be copied once they are in use, and hold no memory: nothing is to be freed. Their fields
+ * are the library's. What one thread did before unlock, done, signal or release is seen by whoever it lets go on. */
+
+struct gs_waiter;
+
+/* Belongs to no goroutine: another one may unlock it. Its memory may go as soon as it was locked and unlocked for the last
+ * time. Unlocking it unlocked is a fatal error, which nothing recovers. */
+typedef struct gomutex {
+    uint32_t state, lock;
+    struct gs_waiter *first, *last;
+} gomutex;
+void gomutex_lock(gomutex *m) GOSCHED_API(mutex_lock);
+bool gomutex_trylock(gomutex *m) GOSCHED_API(mutex_trylock);
+void gomutex_unlock(gomutex *m) GOSCHED_API(mutex_unlock);
+
+struct gosched_sema {
+    uint32_t lock, permits;
+    struct gs_waiter *first, *last;
+};
+
+/* Many readers or one writer. A writer that waits is not overtaken by readers that come later; when it leaves, those who came
+ * meanwhile go first. So a reader must not take it a second time: a writer between would be waited for by both. Its memory
+ * may go when no call on it is under way. Unlocking what is not locked is a fatal error. */
+typedef struct gorwmutex {
+    gomutex writers;
+    int32_t readers, departing;
+    struct gosched_sema reader_sema, writer_sema;
+} gorwmutex;
+void gorwmutex_rlock(gorwmutex *rw) GOSCHED_API(rwmutex_rlock);
+bool gorwmutex_tryrlock(gorwmutex *rw) GOSCHED_API(rwmutex_tryrlock);
+void gorwmutex_runlock(gorwmutex *rw) GOSCHED_API(rwmutex_runlock);
+void gorwmutex_lock(gorwmutex *rw) GOSCHED_API(rwmutex_lock);
+bool gorwmutex_trylock(gorwmutex *rw) GOSCHED_API(rwmutex_trylock);
+void gorwmutex_unlock(gorwmutex *rw) GOSCHED_API(rwmutex_unlock);
+
+/* Waits until a counter is 0. Add before the goroutine is started that calls done, and before wait. It may be used again, and its
+ * memory may go, once every wait has returned (not: every done). Panics: a counter below 0; add from 0 while somebody waits;
+ * used again while a wait has not returned. */
+typedef struct gowaitgroup {
+    uint64_t state;
+    uint32_t lock;
+    struct gs_waiter *first, *last;
+} gowaitgroup;
+void gowaitgroup_add(gowaitgroup *wg, int delta) GOSCHED_API(waitgroup_add);
+void gowaitgroup_done(gowaitgroup *wg) GOSCHED_API(waitgroup_done);
+void gowaitgroup_wait(gowaitgroup *wg) GOSCHED_API(waitgroup_wait);
+
+/* Calls fn(arg) if it is the first call for o, and returns when that first call has returned (also by a panic or go_exit, which
+ * count as returned). A call for o from within fn waits for ever. */
+typedef struct goonce {
+    uint32_t done;
+    gomutex m;
+} goonce;
+void goonce_do(goonce *o, void (*fn)(void *), void *arg) GOSCHED_API(once_do);
+
+/* A place to wait for a change of what m guards. wait gives m back, waits for a signal or broadcast that comes later,
+ * and locks m again; nothing else ends it. Signals go to who has waited longest. The caller need not hold m for them. */
+typedef struct gocond {
+    gomutex *m;
+    struct gocond *self;
+    uint32_t waits, notified, lock;
+    struct gs_waiter *first, *last;
+} gocond;
+void gocond_init(gocond *c, gomutex *m) GOSCHED_API(cond_init);
+void gocond_wait(gocond *c) GOSCHED_API(cond_wait);
+void gocond_signal(gocond *c) GOSCHED_API(cond_signal);
+void gocond_broadcast(gocond *c) GOSCHED_API(cond_broadcast);
+
 /* ---- defer, panic, recover (defer.c) */
 
 struct gosched_defer {

@@ -439,6 +439,11 @@ unsigned gs_procs(void) { return gm_load_acquire(&gs_sched.procs); }
 struct gs_p *gs_proc(unsigned id) { return gs_sched.p[id]; }
 unsigned gs_blocked_threads(void) { return gm_load_relaxed(&gs_sched.blocked_standins); }
 
+bool gs_worth_spinning(const struct gs_g *g) {
+    if (!gs_is_goroutine(g)) return gs_procs() != 1;
+    return gs_procs() > 1 + gm_load_relaxed(&gs_sched.idle_p_count) + gm_load_relaxed(&gs_sched.spinning) && gs_runq_empty(g->m->p);
+}
+
 int go(void (*fn)(void *), void *arg) { return go_stack(GS_STACK_DEFAULT, fn, arg); }
 
 void go_yield(void) { gs_yield(); }

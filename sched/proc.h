@@ -29,6 +29,12 @@ void gs_ready(struct gs_g *g);
 /* Many at once, linked by g->link, with one decision to wake; all go behind what is queued. */
 void gs_ready_list(struct gs_g *list);
 void gs_yield(void);
+/* At the end of calls that do not park, as all of them may be all that a goroutine ever calls: lets others run if its time is
+ * over. No lock is held. */
+GM_INLINE void gs_yield_if_asked(void) {
+    struct gs_g *g = gs_current;
+    if (g && g->m && GM_UNLIKELY(gm_load_relaxed(&g->m->p->preempt))) gs_yield();
+}
 GM_NORETURN void gs_exit(void);        /* ends the calling goroutine; deferred calls are defer.c's business */
 
 /* Of the P that the caller runs on: 0 .. maxprocs-1, valid until the next call that may park. A plain
@@ -36,6 +42,8 @@ GM_NORETURN void gs_exit(void);        /* ends the calling goroutine; deferred c
 unsigned gs_procs_id(void);
 unsigned gs_procs(void);               /* go_maxprocs; 0 before the first goroutine */
 struct gs_p *gs_proc(unsigned id);     /* id < gs_procs() */
+/* Whether g, which runs, does well to wait a moment without parking: others run beside it, and none on its own P wait for it. */
+bool gs_worth_spinning(const struct gs_g *g);
 /* Starts the scheduler if it is not yet there. 0 or -errno. go() and timers do. */
 int gs_start(void);
 

@@ -48,6 +48,8 @@ static bool look(int64_t now) {
         else if (state == GS_P_RUNNING) slice(p, now);
     }
     gs_run_timers(LONGEST); /* those of Ps whose goroutines do not come through the scheduler */
+    /* What was queued while somebody spun, who then found something else. */
+    if (gm_load_relaxed(&gs_sched.queue_count) > 0) gs_wake_p();
     if (gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)() && now - gm_load_relaxed(&gs_sched.last_poll) > SLICE) {
         gm_store_relaxed(&gs_sched.last_poll, now);
         struct gs_g *list = gm_load_relaxed(&gs_hooks.poll)(0);

@@ -24,6 +24,8 @@
 #define gm_and_acquire(p, v)      __atomic_fetch_and((p), (v), __ATOMIC_ACQUIRE)
 
 /* Compare and swap: true if *p was *expected and is now v; else *expected is what *p was. */
+#define gm_cas_relaxed(p, expected, v) \
+    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
 #define gm_cas_acquire(p, expected, v) \
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
 #define gm_cas_release(p, expected, v) \
