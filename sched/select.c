@@ -1,14 +1,17 @@
 /* select: one of several sends and receives, whichever can go first; Go's runtime/select.go.
  *
- *   look     in random order, at each channel by itself: the first that can go is it. Most selects end here, with
- *            one lock taken.
+ *   look     at each channel without its lock: of those that seem able to go a random one is tried, until one goes. Most
+ *            selects end here, with one lock taken.
  *   decide   all channels locked, in the order of their addresses (so two selects cannot wait for each other):
  *            once more, as something may have come meanwhile; else, if there is one, the default.
  *   wait     a waiter in each channel's queue, all sharing one claim word (waitq.h), then park. Parking gives the
  *            locks back. Whoever comes first on the other side wins the claim and serves us.
  *   leave    take the other waiters out of their queues, channel by channel.
  *
- * "random order" is a permutation drawn anew each time, so of several that can go each is as likely.
+ * Of several that can go each is as likely: the k-th that is met takes the place of the one chosen before with a probability
+ * of 1/k. (Go draws an order of all cases and takes the first that can go, which comes to the same; but here nothing is
+ * drawn while only one can go, and the processor can predict what it looks at next.) A channel seems able to go although it is
+ * not while waiters stand there whose select was won elsewhere. The attempt throws them out, so it does not seem so again.
  *
  * The list of locked channels lies on the stack of the select. While parking gives the locks back one by one, the
  * select may be readied and go on, on another thread. It takes the lock of every channel but the one it was served
@@ -22,18 +25,12 @@
 enum { DEFAULT = 0, RECV = 1, SEND = 2 }; /* gocase.kind, as gosched.h makes them */
 enum { ON_STACK = 16, CASES_MAX = 1 << 16 /* Go's */ };
 
-/* The place of one case: its waiter, and an entry of each of the two orders. */
-struct place {
-    struct gs_waiter waiter;
-    uint32_t poll;             /* the i-th to look at */
-    struct gochan *chan;       /* the i-th to lock */
-};
-
 struct select {
     gocase *cases;
-    struct place *places;
-    uint32_t n;                /* cases with a channel: places that are used */
-    uint32_t chans;            /* distinct channels among them */
+    struct gs_waiter *waiters; /* of case i the i-th */
+    struct gochan **locks;     /* the distinct channels in the order of their addresses */
+    uint32_t n;                /* cases */
+    uint32_t chans;            /* locks */
 };
 
 /* xorshift; owned by the thread. Only used before the select parks. */
@@ -53,11 +50,11 @@ static enum gs_chan_step try_case(gocase *k, struct gs_g **wake) {
     return k->kind == RECV ? gs_chan_recv_step(k->chan, k->elem, wake) : gs_chan_send_step(k->chan, k->elem, wake);
 }
 
-/* Case i went; no lock is held. */
-static int finish(gocase *cases, uint32_t i, enum gs_chan_step step, struct gs_g *wake) {
+/* Case k, of index i, went; no lock is held. */
+GM_INLINE int finish(gocase *k, int i, enum gs_chan_step step, struct gs_g *wake) {
     if (wake) gs_ready(wake);
-    cases[i].ok = step == GS_CHAN_DONE;
-    return (int)i;
+    k->ok = step == GS_CHAN_DONE;
+    return i;
 }
 
 /* The last thing a select does, when it holds no memory any more: a send that went without success met a closed channel. */
@@ -66,56 +63,65 @@ static int checked(const gocase *cases, int i) {
     return i;
 }
 
-static bool looks_ready(const gocase *k) {
-    if (gm_load_relaxed(&k->chan->closed)) return true;
-    return k->kind == RECV ? !gs_chan_drained(k->chan) : !gs_chan_full(k->chan);
+GM_INLINE bool looks_ready(const gocase *k) {
+    const struct gochan *c = k->chan;
+    if (GM_UNLIKELY(c == NULL)) return false;
+    return (k->kind == RECV ? !gs_chan_drained(c) : !gs_chan_full(c)) || gm_load_relaxed(&c->closed);
 }
 
-/* Draws the order while it looks: what is not looked at need not be drawn. The index, or -1 and the whole order. */
-static int look(struct select *s) {
+/* A random one of those that seem able to go, or -1. */
+static int choose(const struct select *s) {
+    int chosen = -1;
+    uint32_t ready = 0;
     for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t j = i + random_below(s->n - i), index = s->places[j].poll;
-        s->places[j].poll = s->places[i].poll;
-        s->places[i].poll = index;
-        gocase *k = &s->cases[index];
-        if (!looks_ready(k)) continue;
+        if (!looks_ready(&s->cases[i])) continue;
+        if (ready++ == 0 || random_below(ready) == 0) chosen = (int)i;
+    }
+    return chosen;
+}
+
+static int look(struct select *s) {
+    for (int i; (i = choose(s)) >= 0;) {
         struct gs_g *wake = NULL;
+        gocase *k = &s->cases[i];
         gs_lock_acquire(&k->chan->lock, GS_RANK_CHAN);
         enum gs_chan_step step = try_case(k, &wake);
         gs_lock_release(&k->chan->lock);
-        if (step != GS_CHAN_WAIT) return finish(s->cases, index, step, wake);
+        if (step != GS_CHAN_WAIT) return finish(k, i, step, wake);
     }
     return -1;
 }
 
-/* The distinct channels in the order of their addresses (Shell's sort: no recursion, no memory). */
+/* Shell's sort (no recursion, no memory); of few, insertion alone. */
 static void order_locks(struct select *s) {
-    struct place *p = s->places;
-    uint32_t n = s->n, gap = 1;
-    for (uint32_t i = 0; i < n; i++) p[i].chan = s->cases[p[i].poll].chan;
-    while (gap < n / 3) gap = 3 * gap + 1;
-    for (; gap > 0; gap /= 3) {
+    struct gochan **l = s->locks;
+    uint32_t n = 0, gap = 1;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->cases[i].chan) l[n++] = s->cases[i].chan;
+    if (n > ON_STACK)
+        while (gap < n / 3) gap = 3 * gap + 1;
+    for (;; gap /= 3) {
         for (uint32_t i = gap; i < n; i++) {
-            struct gochan *c = p[i].chan;
+            struct gochan *c = l[i];
             uint32_t j = i;
-            for (; j >= gap && p[j - gap].chan > c; j -= gap) p[j].chan = p[j - gap].chan;
-            p[j].chan = c;
+            for (; j >= gap && l[j - gap] > c; j -= gap) l[j] = l[j - gap];
+            l[j] = c;
         }
+        if (gap == 1) break;
     }
-    s->chans = 1;
-    for (uint32_t i = 1; i < n; i++) {
-        if (p[i].chan != p[s->chans - 1].chan) p[s->chans++].chan = p[i].chan;
-    }
+    s->chans = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (i == 0 || l[i] != l[i - 1]) l[s->chans++] = l[i];
 }
 
 static void lock_all(struct select *s) {
-    for (uint32_t i = 0; i < s->chans; i++) gs_lock_acquire(&s->places[i].chan->lock, GS_RANK_CHAN);
+    for (uint32_t i = 0; i < s->chans; i++) gs_lock_acquire(&s->locks[i]->lock, GS_RANK_CHAN);
 }
 
 static void unlock_all(struct select *s) {
-    struct place *p = s->places;
-    /* The last statement that reads *p runs before the last release; see the head of the file. */
-    for (uint32_t i = s->chans; i-- > 0;) gs_lock_release(&p[i].chan->lock);
+    struct gochan **l = s->locks;
+    /* The last statement that reads *l runs before the last release; see the head of the file. */
+    for (uint32_t i = s->chans; i-- > 0;) gs_lock_release(&l[i]->lock);
 }
 
 static bool parked(struct gs_g *g, void *arg) {
@@ -123,41 +129,40 @@ static bool parked(struct gs_g *g, void *arg) {
     return true;
 }
 
+GM_INLINE struct gs_waitq *queue_of(const gocase *k) { return k->kind == RECV ? &k->chan->recvq : &k->chan->sendq; }
+
 /* With all locks held, which it gives back. */
 static int wait_for_one(struct select *s) {
     struct gs_g *g = gs_self();
     gm_store_relaxed(&g->select_done, 0); /* published by the channels' locks */
     for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t index = s->places[i].poll;
-        gocase *k = &s->cases[index];
-        struct gs_waiter *w = &s->places[i].waiter;
-        *w = (struct gs_waiter){.g = g, .elem = k->elem, .claim = &g->select_done, .index = index};
-        gs_waitq_push(k->kind == RECV ? &k->chan->recvq : &k->chan->sendq, w);
+        gocase *k = &s->cases[i];
+        if (!k->chan) continue;
+        s->waiters[i] = (struct gs_waiter){.g = g, .elem = k->elem, .claim = &g->select_done, .index = i};
+        gs_waitq_push(queue_of(k), &s->waiters[i]);
     }
     gs_park(parked, s, GS_WAIT_SELECT);
     struct gs_waiter *winner = g->param;
     g->param = NULL;
     for (uint32_t i = 0; i < s->n; i++) {
-        struct gs_waiter *w = &s->places[i].waiter;
-        if (w == winner) continue;
-        gocase *k = &s->cases[w->index];
+        gocase *k = &s->cases[i];
+        if (i == winner->index || !k->chan) continue;
         gs_lock_acquire(&k->chan->lock, GS_RANK_CHAN);
-        gs_waitq_remove(k->kind == RECV ? &k->chan->recvq : &k->chan->sendq, w);
+        gs_waitq_remove(queue_of(k), &s->waiters[i]);
         gs_lock_release(&k->chan->lock);
     }
-    return finish(s->cases, winner->index, winner->success ? GS_CHAN_DONE : GS_CHAN_CLOSED, NULL);
+    return finish(&s->cases[winner->index], (int)winner->index, winner->success ? GS_CHAN_DONE : GS_CHAN_CLOSED, NULL);
 }
 
 static int decide(struct select *s, int fallback) {
     order_locks(s);
     lock_all(s);
-    for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t index = s->places[i].poll;
+    for (int i; (i = choose(s)) >= 0;) {
         struct gs_g *wake = NULL;
-        enum gs_chan_step step = try_case(&s->cases[index], &wake);
+        enum gs_chan_step step = try_case(&s->cases[i], &wake);
         if (step == GS_CHAN_WAIT) continue;
         unlock_all(s);
-        return finish(s->cases, index, step, wake);
+        return finish(&s->cases[i], i, step, wake);
     }
     if (fallback < 0) return wait_for_one(s);
     unlock_all(s);
@@ -178,41 +183,43 @@ static int select_one(gocase *k, int index, int fallback) {
     return index;
 }
 
-static GM_NOINLINE int select_many(gocase *cases, size_t n) {
-    struct place *places = gm_alloc(n * sizeof *places);
-    if (!places) return -ENOMEM;
-    struct select s = {.cases = cases, .places = places};
-    int fallback = -1, index;
+/* Cases that have a channel; the last of them, and the default, if there is one. */
+GM_INLINE uint32_t count_cases(const gocase *cases, size_t n, int *last, int *fallback) {
+    uint32_t chans = 0;
     for (size_t i = 0; i < n; i++) {
-        if (cases[i].kind == DEFAULT) fallback = (int)i;
-        else if (cases[i].chan) places[s.n++].poll = (uint32_t)i;
+        if (GM_UNLIKELY(cases[i].kind == DEFAULT)) {
+            *fallback = (int)i;
+        } else if (GM_LIKELY(cases[i].chan != NULL)) {
+            *last = (int)i;
+            chans++;
+        }
     }
-    if (s.n == 0 && fallback < 0) {
-        gm_free(places);
-        gs_park_for_ever(GS_WAIT_SELECT_NO_CASES);
-    }
-    index = s.n == 0 ? fallback : look(&s);
+    return chans;
+}
+
+static GM_NOINLINE int select_many(gocase *cases, size_t n, int fallback) {
+    struct gs_waiter *waiters = gm_alloc(n * (sizeof *waiters + sizeof(struct gochan *)));
+    if (!waiters) return -ENOMEM;
+    struct select s = {.cases = cases, .waiters = waiters, .locks = (struct gochan **)(waiters + n), .n = (uint32_t)n};
+    int index = look(&s);
     if (index < 0) index = decide(&s, fallback);
-    gm_free(places);
+    gm_free(waiters);
     return checked(cases, index);
 }
 
 int goselect(gocase *cases, size_t n) {
+    int fallback = -1, last = -1;
     if (GM_UNLIKELY(n > CASES_MAX)) return -EINVAL;
-    if (GM_UNLIKELY(n > ON_STACK)) return select_many(cases, n);
-    struct place places[ON_STACK];
-    struct select s = {.cases = cases, .places = places};
-    int fallback = -1;
-    uint32_t last = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (cases[i].kind == DEFAULT) fallback = (int)i;
-        else if (cases[i].chan) places[s.n++].poll = last = i;
-    }
-    if (s.n == 0) {
+    uint32_t chans = count_cases(cases, n, &last, &fallback);
+    if (GM_UNLIKELY(chans <= 1)) {
+        if (chans == 1) return select_one(&cases[last], last, fallback);
         if (fallback < 0) gs_park_for_ever(GS_WAIT_SELECT_NO_CASES);
         return fallback;
     }
-    if (s.n == 1) return select_one(&cases[last], (int)last, fallback);
+    if (GM_UNLIKELY(n > ON_STACK)) return select_many(cases, n, fallback);
+    struct gs_waiter waiters[ON_STACK];
+    struct gochan *locks[ON_STACK];
+    struct select s = {.cases = cases, .waiters = waiters, .locks = locks, .n = (uint32_t)n};
     int index = look(&s);
     return checked(cases, index >= 0 ? index : decide(&s, fallback));
 }
