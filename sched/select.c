@@ -28,9 +28,11 @@ enum { ON_STACK = 16, CASES_MAX = 1 << 16 /* Go's */ };
 struct select {
     gocase *cases;
     struct gs_waiter *waiters; /* of case i the i-th */
-    struct gochan **locks;     /* the distinct channels in the order of their addresses */
+    struct gochan **locks;     /* the channels; from order_locks on each once, in the order of their addresses */
     uint32_t n;                /* cases */
     uint32_t chans;            /* locks */
+    int last, fallback;        /* the last case with a channel, and the default; -1: none */
+    bool ordered;              /* locks came in order, each once, as they do where cases stand in an array of channels made in turn */
 };
 
 /* xorshift; owned by the thread. Only used before the select parks. */
@@ -63,31 +65,65 @@ static int checked(const gocase *cases, int i) {
     return i;
 }
 
+/* What a buffer holds or a sender brings; room, or somebody who takes it; the end. Reads without order: it is a guess, or
+ * the channel is locked. */
 GM_INLINE bool looks_ready(const gocase *k) {
     const struct gochan *c = k->chan;
-    if (GM_UNLIKELY(c == NULL)) return false;
-    return (k->kind == RECV ? !gs_chan_drained(c) : !gs_chan_full(c)) || gm_load_relaxed(&c->closed);
+    uintptr_t some = gm_load_relaxed(&c->closed);
+    if (GM_LIKELY(k->kind == RECV)) some |= gm_load_relaxed(&c->count) | (uintptr_t)gm_load_relaxed(&c->sendq.first);
+    else some |= (uintptr_t)gm_load_relaxed(&c->recvq.first) | (gm_load_relaxed(&c->count) < c->capacity);
+    return some != 0;
+}
+
+/* Case i is one of those that seem able to go: the chosen one from now on, with the probability of the head of the file. */
+GM_INLINE void draw(int i, uint32_t *ready, int *chosen) {
+    if ((*ready)++ == 0 || random_below(*ready) == 0) *chosen = i;
 }
 
 /* A random one of those that seem able to go, or -1. */
 static int choose(const struct select *s) {
-    int chosen = -1;
+    const gocase *k = s->cases;
+    int chosen = -1, n = (int)s->n;
     uint32_t ready = 0;
-    for (uint32_t i = 0; i < s->n; i++) {
-        if (!looks_ready(&s->cases[i])) continue;
-        if (ready++ == 0 || random_below(ready) == 0) chosen = (int)i;
-    }
+    for (int i = 0; i < n; i++, k++)
+        if (k->chan && GM_UNLIKELY(looks_ready(k))) draw(i, &ready, &chosen);
     return chosen;
 }
 
-static int look(struct select *s) {
-    for (int i; (i = choose(s)) >= 0;) {
+/* The first way through the cases: as choose, and fills in all of s that is not given. */
+GM_INLINE int survey(struct select *s) {
+    const gocase *k = s->cases;
+    struct gochan *before = NULL, **l = s->locks;
+    int chosen = -1, last = -1, fallback = -1, n = (int)s->n;
+    uint32_t ready = 0;
+    bool disorder = false;
+    for (int i = 0; i < n; i++, k++) {
+        struct gochan *c = k->chan;
+        if (GM_UNLIKELY(c == NULL)) {
+            if (k->kind == DEFAULT) fallback = i;
+            continue;
+        }
+        disorder |= before >= c;
+        *l++ = before = c;
+        last = i;
+        if (looks_ready(k)) draw(i, &ready, &chosen);
+    }
+    s->last = last;
+    s->fallback = fallback;
+    s->chans = (uint32_t)(l - s->locks);
+    s->ordered = !disorder;
+    return chosen;
+}
+
+/* From case i on, what seems able to go; -1: nothing. */
+GM_INLINE int look(struct select *s, int i) {
+    for (; i >= 0; i = choose(s)) {
         struct gs_g *wake = NULL;
         gocase *k = &s->cases[i];
         gs_lock_acquire(&k->chan->lock, GS_RANK_CHAN);
         enum gs_chan_step step = try_case(k, &wake);
         gs_lock_release(&k->chan->lock);
-        if (step != GS_CHAN_WAIT) return finish(k, i, step, wake);
+        if (GM_LIKELY(step != GS_CHAN_WAIT)) return finish(k, i, step, wake);
     }
     return -1;
 }
@@ -95,9 +131,7 @@ static int look(struct select *s) {
 /* Shell's sort (no recursion, no memory); of few, insertion alone. */
 static void order_locks(struct select *s) {
     struct gochan **l = s->locks;
-    uint32_t n = 0, gap = 1;
-    for (uint32_t i = 0; i < s->n; i++)
-        if (s->cases[i].chan) l[n++] = s->cases[i].chan;
+    uint32_t n = s->chans, gap = 1;
     if (n > ON_STACK)
         while (gap < n / 3) gap = 3 * gap + 1;
     for (;; gap /= 3) {
@@ -114,14 +148,13 @@ static void order_locks(struct select *s) {
         if (i == 0 || l[i] != l[i - 1]) l[s->chans++] = l[i];
 }
 
-static void lock_all(struct select *s) {
-    for (uint32_t i = 0; i < s->chans; i++) gs_lock_acquire(&s->locks[i]->lock, GS_RANK_CHAN);
+GM_INLINE void lock_all(const struct select *s) {
+    for (struct gochan **l = s->locks, **end = l + s->chans; l < end; l++) gs_lock_acquire(&(*l)->lock, GS_RANK_CHAN);
 }
 
-static void unlock_all(struct select *s) {
-    struct gochan **l = s->locks;
-    /* The last statement that reads *l runs before the last release; see the head of the file. */
-    for (uint32_t i = s->chans; i-- > 0;) gs_lock_release(&l[i]->lock);
+GM_INLINE void unlock_all(const struct select *s) {
+    /* The last statement that reads *s or *l runs before the last release; see the head of the file. */
+    for (struct gochan **first = s->locks, **l = first + s->chans; l > first;) gs_lock_release(&(*--l)->lock);
 }
 
 static bool parked(struct gs_g *g, void *arg) {
@@ -134,28 +167,33 @@ GM_INLINE struct gs_waitq *queue_of(const gocase *k) { return k->kind == RECV ? 
 /* With all locks held, which it gives back. */
 static int wait_for_one(struct select *s) {
     struct gs_g *g = gs_self();
+    gocase *k = s->cases, *end = k + s->n;
+    struct gs_waiter *w = s->waiters;
     gm_store_relaxed(&g->select_done, 0); /* published by the channels' locks */
-    for (uint32_t i = 0; i < s->n; i++) {
-        gocase *k = &s->cases[i];
-        if (!k->chan) continue;
-        s->waiters[i] = (struct gs_waiter){.g = g, .elem = k->elem, .claim = &g->select_done, .index = i};
-        gs_waitq_push(queue_of(k), &s->waiters[i]);
+    for (; k < end; k++, w++) {
+        if (GM_UNLIKELY(!k->chan)) continue;
+        w->g = g; /* the rest is written by the push, and by who serves us */
+        w->elem = k->elem;
+        w->claim = &g->select_done;
+        w->queued = false;
+        gs_waitq_push(queue_of(k), w);
     }
     gs_park(parked, s, GS_WAIT_SELECT);
     struct gs_waiter *winner = g->param;
     g->param = NULL;
-    for (uint32_t i = 0; i < s->n; i++) {
-        gocase *k = &s->cases[i];
-        if (i == winner->index || !k->chan) continue;
+    for (k = s->cases, w = s->waiters; k < end; k++, w++) {
+        if (w == winner || GM_UNLIKELY(!k->chan)) continue;
         gs_lock_acquire(&k->chan->lock, GS_RANK_CHAN);
-        gs_waitq_remove(queue_of(k), &s->waiters[i]);
+        gs_waitq_remove(queue_of(k), w);
         gs_lock_release(&k->chan->lock);
     }
-    return finish(&s->cases[winner->index], (int)winner->index, winner->success ? GS_CHAN_DONE : GS_CHAN_CLOSED, NULL);
+    int index = (int)(winner - s->waiters);
+    s->cases[index].ok = winner->success;
+    return index;
 }
 
-static int decide(struct select *s, int fallback) {
-    order_locks(s);
+static int decide(struct select *s) {
+    if (GM_UNLIKELY(!s->ordered)) order_locks(s);
     lock_all(s);
     for (int i; (i = choose(s)) >= 0;) {
         struct gs_g *wake = NULL;
@@ -164,62 +202,56 @@ static int decide(struct select *s, int fallback) {
         unlock_all(s);
         return finish(&s->cases[i], i, step, wake);
     }
-    if (fallback < 0) return wait_for_one(s);
+    if (s->fallback < 0) return wait_for_one(s);
     unlock_all(s);
-    return fallback;
+    return s->fallback;
 }
 
-/* One channel is an ordinary send or receive. */
-static int select_one(gocase *k, int index, int fallback) {
-    if (fallback < 0) {
+/* At most one channel: an ordinary send or receive. */
+static GM_NOINLINE int select_one(const struct select *s) {
+    if (s->chans == 0) {
+        if (s->fallback < 0) gs_park_for_ever(GS_WAIT_SELECT_NO_CASES);
+        return s->fallback;
+    }
+    gocase *k = &s->cases[s->last];
+    if (s->fallback < 0) {
         k->ok = true;
         if (k->kind == RECV) k->ok = gochan_recv(k->chan, k->elem);
         else gochan_send(k->chan, k->elem);
-        return index;
+        return s->last;
     }
     int got = k->kind == RECV ? gochan_try_recv(k->chan, k->elem) : gochan_try_send(k->chan, k->elem);
-    if (!got) return fallback;
+    if (!got) return s->fallback;
     k->ok = got > 0;
-    return index;
+    return s->last;
 }
 
-/* Cases that have a channel; the last of them, and the default, if there is one. */
-GM_INLINE uint32_t count_cases(const gocase *cases, size_t n, int *last, int *fallback) {
-    uint32_t chans = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (GM_UNLIKELY(cases[i].kind == DEFAULT)) {
-            *fallback = (int)i;
-        } else if (GM_LIKELY(cases[i].chan != NULL)) {
-            *last = (int)i;
-            chans++;
-        }
-    }
-    return chans;
-}
-
-static GM_NOINLINE int select_many(gocase *cases, size_t n, int fallback) {
+static GM_NOINLINE int select_many(gocase *cases, size_t n) {
     struct gs_waiter *waiters = gm_alloc(n * (sizeof *waiters + sizeof(struct gochan *)));
     if (!waiters) return -ENOMEM;
     struct select s = {.cases = cases, .waiters = waiters, .locks = (struct gochan **)(waiters + n), .n = (uint32_t)n};
-    int index = look(&s);
-    if (index < 0) index = decide(&s, fallback);
+    int index = survey(&s);
+    bool several = s.chans > 1;
+    if (several) {
+        index = look(&s, index);
+        if (index < 0) index = decide(&s);
+    }
     gm_free(waiters);
-    return checked(cases, index);
+    return several ? checked(cases, index) : select_one(&s);
 }
 
 int goselect(gocase *cases, size_t n) {
-    int fallback = -1, last = -1;
     if (GM_UNLIKELY(n > CASES_MAX)) return -EINVAL;
-    uint32_t chans = count_cases(cases, n, &last, &fallback);
-    if (GM_UNLIKELY(chans <= 1)) {
-        if (chans == 1) return select_one(&cases[last], last, fallback);
-        if (fallback < 0) gs_park_for_ever(GS_WAIT_SELECT_NO_CASES);
-        return fallback;
-    }
-    if (GM_UNLIKELY(n > ON_STACK)) return select_many(cases, n, fallback);
+    if (GM_UNLIKELY(n > ON_STACK)) return select_many(cases, n);
     struct gs_waiter waiters[ON_STACK];
     struct gochan *locks[ON_STACK];
-    struct select s = {.cases = cases, .waiters = waiters, .locks = locks, .n = (uint32_t)n};
-    int index = look(&s);
-    return checked(cases, index >= 0 ? index : decide(&s, fallback));
+    struct select s;
+    s.cases = cases;
+    s.waiters = waiters;
+    s.locks = locks;
+    s.n = (uint32_t)n;
+    int index = survey(&s);
+    if (GM_UNLIKELY(s.chans <= 1)) return select_one(&s);
+    index = look(&s, index);
+    return checked(cases, index >= 0 ? index : decide(&s));
 }
