@@ -34,6 +34,9 @@ enum gs_wait {
 };
 const char *gs_wait_text(enum gs_wait reason);
 
+/* What tells that a stack overflowed (stack.c). */
+enum gs_guard { GS_GUARD_INSTALL, GS_GUARD_PROTECT, GS_GUARD_CANARY };
+
 struct gs_g;
 struct gs_m;
 struct gs_p;
@@ -46,6 +49,8 @@ struct gs_g {
     uint32_t flags;            /* GS_G_* below; set when the record is made */
     struct gs_g *link;         /* next in the global queue, a list of ready ones, or a free list */
     char *stack_low, *stack_high;  /* the usable stack, above the guard; of stand-ins NULL */
+    char *stack_top;           /* where its first frame begins: coloured by its place (stack.c) */
+    enum gs_guard guard;
     uint64_t id;               /* 1, 2, ...; 0: a stand-in */
     void (*fn)(void *);
     void *arg;
@@ -110,12 +115,12 @@ struct gs_m {
     struct gs_g *g;            /* the goroutine that runs; NULL: looking for one */
     struct gs_p *p;            /* held; NULL while in a syscall or asleep */
     struct gs_p *old_p;        /* in a syscall: the one to try first */
-    int *errno_at;             /* the thread's, constant */
     bool spinning;             /* counted in gs_sched.spinning */
     bool blocked;              /* asleep; for traces */
     struct gs_g *locked_g;
     int tid;
     uint32_t id;
+    int *error;                /* its errno */
     /* what to do once the goroutine that left is off its stack */
     struct gs_g *left;
     bool (*commit)(struct gs_g *g, void *arg);

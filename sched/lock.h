@@ -1,9 +1,8 @@
 /* The scheduler's lock: four bytes, so that it fits into every channel, mutex and queue.
  *
- * Taking it free costs one compare-and-swap, giving it back a plain load and store; held, it spins a little and then the
- * thread (not the goroutine) sleeps on a futex, for NAP_NS at a time: between the load and the store of a release
- * a mark that somebody sleeps can be lost, which costs the sleeper the rest of its nap and saves everybody else the
- * exchange (a third of a channel operation). Holders never park, never allocate and never call the host; sections
+ * Taking it free costs one compare-and-swap, giving it back a load and a store (lock.c says what
+ * that leaves open). Held, it spins a little and then the thread (not
+ * the goroutine) sleeps on a futex. Holders never park, never allocate and never call the host; sections
  * are tens of nanoseconds. gs_park_unlock gives a lock back after its holder has left its stack.
  *
  * Locks are taken upwards by rank only; all lie below the allocator's (base/lockrank.h), but nothing is
@@ -30,7 +29,14 @@ enum gs_rank {
 };
 
 struct gs_lock {
-    uint32_t word; /* 0 free, 1 held, 2 held and somebody may sleep */
+    union {
+        uint32_t word;         /* all 0: free; what sleepers sleep on */
+        struct {
+            uint8_t held;
+            uint8_t unused;
+            uint16_t sleepers; /* threads in, or on their way into, the futex */
+        };
+    };
 };
 
 void gs_lock_slow(struct gs_lock *l);
@@ -44,18 +50,28 @@ void gs_lock_note_release(struct gs_lock *l);
 #define gs_lock_note_release(l) ((void)(l))
 #endif
 
-GM_INLINE void gs_lock_acquire(struct gs_lock *l, enum gs_rank rank) {
-    uint32_t free_word = 0;
-    gs_lock_note_acquire(l, rank);
+GM_INLINE bool gs_lock_try(struct gs_lock *l) {
+    uint8_t free_byte = 0;
     /* acquire: pairs with the release in gs_lock_release; what the last holder wrote is seen. */
-    if (GM_UNLIKELY(!gm_cas_acquire(&l->word, &free_word, 1))) gs_lock_slow(l);
+    return gm_cas_acquire(&l->held, &free_byte, 1);
+}
+
+GM_INLINE void gs_lock_acquire(struct gs_lock *l, enum gs_rank rank) {
+    gs_lock_note_acquire(l, rank);
+    if (GM_UNLIKELY(!gs_lock_try(l))) gs_lock_slow(l);
+}
+
+/* In the child of a fork, whose other threads are gone. */
+GM_INLINE void gs_lock_reset(struct gs_lock *l) {
+    gs_lock_note_release(l);
+    l->word = 0;
 }
 
 GM_INLINE void gs_lock_release(struct gs_lock *l) {
     gs_lock_note_release(l);
-    bool sleeper = gm_load_relaxed(&l->word) == 2; /* may have to be woken */
-    gm_store_release(&l->word, 0);                 /* pairs with the acquire above */
-    if (GM_UNLIKELY(sleeper)) gs_lock_wake(l);
+    bool sleepers = gm_load_relaxed(&l->sleepers) != 0;
+    gm_store_release(&l->held, 0); /* pairs with the acquire above; *l may be gone from here on */
+    if (GM_UNLIKELY(sleepers)) gs_lock_wake(l);
 }
 
 #endif

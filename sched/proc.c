@@ -73,6 +73,7 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/os/os.h"
 #include "sched/gosched.h"
+#include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sanitize.h"
 #include "sched/stack.h"
@@ -141,22 +142,16 @@ static void put_global_list(struct gs_g *first) {
     gs_sched_unlock();
 }
 
-static GM_NOINLINE void put_overflow(struct gs_p *p, struct gs_g *g) {
+void gs_put_local(struct gs_p *p, struct gs_g *g) {
     struct gs_g *overflow;
     unsigned n;
-    if (!gs_runq_put(p, g, &overflow, &n)) put_global_list(overflow);
+    if (GM_UNLIKELY(!gs_runq_put(p, g, &overflow, &n))) put_global_list(overflow);
 }
 
-GM_INLINE void put_local(struct gs_p *p, struct gs_g *g) {
-    if (GM_UNLIKELY(!gs_runq_try_put(p, g))) put_overflow(p, g);
-}
-void gs_put_local(struct gs_p *p, struct gs_g *g) { put_local(p, g); }
-
-GM_INLINE void put_next(struct gs_p *p, struct gs_g *g) {
+void gs_put_next(struct gs_p *p, struct gs_g *g) {
     struct gs_g *old = gs_runq_put_next(p, g);
-    if (old) put_local(p, old);
+    if (old) gs_put_local(p, old);
 }
-void gs_put_next(struct gs_p *p, struct gs_g *g) { put_next(p, g); }
 
 /* There is work for two on p. See "waking" above; the loads are hints. */
 GM_INLINE void wake_for_surplus(struct gs_p *p) {
@@ -166,14 +161,30 @@ GM_INLINE void wake_for_surplus(struct gs_p *p) {
 
 /* ---- switching */
 
-/* First thing on the stack that was switched to: what the one that left has asked for. */
-static void arrive(struct gs_m *m) {
+static bool commit_unlock(struct gs_g *g, void *lock) {
+    gs_lock_release(lock);
+    return true;
+}
+
+static bool commit_yield(struct gs_g *g, void *p) {
+    gs_put_local(p, g);
+    return true;
+}
+
+static GM_NOINLINE void refused(struct gs_m *m, struct gs_g *left) {
+    gm_store_relaxed(&left->state, GS_G_RUNNABLE);
+    gs_put_next(m->p, left);
+}
+
+/* First thing on the stack that was switched to: what the one that left has asked for. The two usual wishes are
+ * known here by name, which saves the indirect call. */
+GM_INLINE void arrive(struct gs_m *m) {
     struct gs_g *left = m->left;
     if (left == NULL) return;
     m->left = NULL;
-    if (m->commit(left, m->commit_arg)) return;
-    gm_store_relaxed(&left->state, GS_G_RUNNABLE);
-    put_next(m->p, left);
+    if (m->commit == commit_unlock) gs_lock_release(m->commit_arg);
+    else if (m->commit == commit_yield) gs_put_local(m->commit_arg, left);
+    else if (!m->commit(left, m->commit_arg)) refused(m, left);
 }
 
 /* g becomes what m runs. */
@@ -191,28 +202,29 @@ GM_INLINE struct gs_g *next_here(struct gs_m *m) {
     if (GM_UNLIKELY(gm_load_relaxed(&p->preempt)) || p->tick % FAIRNESS == 0) return NULL;
     struct gs_g *g = gs_runq_get(p, false);
     if (g == NULL || GM_LIKELY(g->locked_m == NULL)) return g;
-    put_next(p, g);
+    gs_put_next(p, g);
     return NULL;
 }
 
-/* Leaves g's stack for that of the next goroutine or the scheduler's; returns when g runs again. The one place where
- * goroutines are switched away from: see switch_x86_64.S. */
-static GM_NOINLINE void leave(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void *arg) {
+/* Leaves g's stack for that of the next goroutine or the scheduler's; returns when g runs again. */
+GM_INLINE void leave(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void *arg) {
     struct gs_m *m = g->m;
-    struct gs_g *to = g->locked_m || m->p == NULL ? NULL : next_here(m);
+    if (GM_UNLIKELY(g->guard == GS_GUARD_CANARY) && !gs_stack_intact(g)) gs_overflowed(g, NULL);
+    struct gs_g *next = g->locked_m ? NULL : next_here(m);
     m->left = g;
     m->commit = commit;
     m->commit_arg = arg;
     g->m = NULL;
-    if (GM_LIKELY(to != NULL)) {
-        adopt(m, to);
+    if (next) {
+        adopt(m, next);
+        gs_fiber_switch(g, next->fiber, next->stack_low, next->stack_high);
+        gs_switch(&g->sp, next->sp);
     } else {
-        to = &m->g0;
         m->g = NULL;
-        gs_current = to;
+        gs_current = &m->g0;
+        gs_fiber_switch(g, m->g0.fiber, m->g0.stack_low, m->g0.stack_high);
+        gs_switch(&g->sp, m->g0.sp);
     }
-    gs_fiber_switch(g, to->fiber, to->stack_low, to->stack_high);
-    gs_switch(&g->sp, to->sp);
     gs_fiber_arrived(g);
     arrive(g->m);
 }
@@ -225,7 +237,18 @@ static bool commit_global(struct gs_g *g, void *arg) {
     return true;
 }
 
-void gs_leave_without_p(struct gs_g *g) { leave(g, commit_global, NULL); }
+void gs_leave_without_p(struct gs_g *g) {
+    struct gs_m *m = g->m;
+    m->left = g;
+    m->commit = commit_global;
+    m->g = NULL;
+    g->m = NULL;
+    gs_current = &m->g0;
+    gs_fiber_switch(g, m->g0.fiber, m->g0.stack_low, m->g0.stack_high);
+    gs_switch(&g->sp, m->g0.sp);
+    gs_fiber_arrived(g);
+    arrive(g->m);
+}
 
 /* The other way: m's own stack waits in here while goroutines run. */
 static void run(struct gs_m *m, struct gs_g *g) {
@@ -289,7 +312,7 @@ static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *
     gs_set_errno(saved);
 }
 
-void gs_park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) {
+GM_INLINE void park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) {
     struct gs_g *g = gs_self();
     g->wait_reason = reason;
     gm_store_relaxed(&g->wait_since, 0);
@@ -298,16 +321,13 @@ void gs_park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait 
         park_thread(g, commit, arg);
         return;
     }
-    int saved = *g->m->errno_at;
+    int saved = *g->m->error;
     leave(g, commit, arg);
-    *g->m->errno_at = saved; /* of the thread where it continues */
+    *g->m->error = saved;
 }
+void gs_park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) { park(commit, arg, reason); }
 
-static bool commit_unlock(struct gs_g *g, void *lock) {
-    gs_lock_release(lock);
-    return true;
-}
-void gs_park_unlock(struct gs_lock *l, enum gs_wait reason) { gs_park(commit_unlock, l, reason); }
+void gs_park_unlock(struct gs_lock *l, enum gs_wait reason) { park(commit_unlock, l, reason); }
 
 static GM_NOINLINE void ready_thread(struct gs_g *g) {
     /* release: pairs with the acquire in park_thread. The record is of a type for ever, so that a wake-up
@@ -330,7 +350,7 @@ void gs_ready(struct gs_g *g) {
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
     if (GM_LIKELY(self && self->m && self->m->p)) {
         struct gs_p *p = self->m->p;
-        put_next(p, g);
+        gs_put_next(p, g);
         wake_for_surplus(p);
     } else {
         g->link = NULL;
@@ -350,7 +370,7 @@ void gs_ready_list(struct gs_g *list) {
         }
         gm_store_relaxed(&g->state, GS_G_RUNNABLE);
         if (p) {
-            put_local(p, g);
+            gs_put_local(p, g);
         } else {
             g->link = others;
             others = g;
@@ -360,8 +380,13 @@ void gs_ready_list(struct gs_g *list) {
     else if (p) wake_for_surplus(p);
 }
 
-static bool commit_yield(struct gs_g *g, void *p) {
-    put_local(p, g);
+/* Nobody is queued on p: the global queue's share comes before the one that yields. False: nobody is there either. */
+static GM_NOINLINE bool fetch_others(struct gs_p *p) {
+    if (gm_load_relaxed(&gs_sched.queue_count) == 0) return gm_load_relaxed(&p->preempt) || p->tick % FAIRNESS == 0;
+    gs_sched_lock();
+    struct gs_g *first = gs_global_get(p, 0);
+    gs_sched_unlock();
+    if (first) gs_put_next(p, first);
     return true;
 }
 
@@ -370,14 +395,14 @@ void gs_yield(void) {
     if (!gs_is_goroutine(g)) return;
     struct gs_m *m = g->m;
     struct gs_p *p = m->p;
-    gm_store_relaxed(&p->tick, p->tick + 1);
-    if (gs_runq_empty(p) && !gm_load_relaxed(&p->preempt) && gm_load_relaxed(&gs_sched.queue_count) == 0 &&
-        p->tick % FAIRNESS != 0)
+    if (GM_UNLIKELY(gs_runq_empty(p)) && !fetch_others(p)) {
+        gm_store_relaxed(&p->tick, p->tick + 1);
         return;
-    int saved = *m->errno_at;
+    }
+    int saved = *m->error;
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
     leave(g, commit_yield, p);
-    *g->m->errno_at = saved;
+    *g->m->error = saved;
 }
 
 /* ---- beginning and end */
@@ -420,7 +445,7 @@ int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) {
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
     if (p) {
         gm_store_relaxed(&p->made, p->made + 1);
-        put_next(p, g);
+        gs_put_next(p, g);
         wake_for_surplus(p);
         if (GM_UNLIKELY(gm_load_relaxed(&p->preempt))) gs_yield();
     } else {
@@ -436,6 +461,7 @@ unsigned gs_procs_id(void) {
     return g && g->m && g->m->p ? g->m->p->id : 0;
 }
 unsigned gs_procs(void) { return gm_load_acquire(&gs_sched.procs); }
+unsigned gs_procs_made(void) { return gm_load_acquire(&gs_sched.p_made); }
 struct gs_p *gs_proc(unsigned id) { return gs_sched.p[id]; }
 unsigned gs_blocked_threads(void) { return gm_load_relaxed(&gs_sched.blocked_standins); }
 

@@ -41,7 +41,8 @@ GM_NORETURN void gs_exit(void);        /* ends the calling goroutine; deferred c
  * thread gets 0 without holding it. */
 unsigned gs_procs_id(void);
 unsigned gs_procs(void);               /* go_maxprocs; 0 before the first goroutine */
-struct gs_p *gs_proc(unsigned id);     /* id < gs_procs() */
+unsigned gs_procs_made(void);          /* records of Ps that exist, those beyond gs_procs() dead but for their timers */
+struct gs_p *gs_proc(unsigned id);     /* id < gs_procs_made() */
 /* Whether g, which runs, does well to wait a moment without parking: others run beside it, and none on its own P wait for it. */
 bool gs_worth_spinning(const struct gs_g *g);
 /* Starts the scheduler if it is not yet there. 0 or -errno. go() and timers do. */

@@ -81,8 +81,8 @@ struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), v
     g->fn = fn;
     g->arg = arg;
     g->id = new_id(p);
-    g->sp = gs_new_frame(gs_stack_top(g));
     gs_fiber_create(g);
+    g->sp = gs_new_frame(g->stack_top);
     return g;
 }
 

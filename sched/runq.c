@@ -9,6 +9,8 @@
  * tail with acquire; the release in the compare-and-swap of head orders a thief's reads before the owner's overwriting,
  * whose load-acquire of head is the partner. `next` is exchanged as a whole, the release of which publishes the goroutine.
  *
+ * What runs at every switch is inline in runq.h; here are the overflow and the thief.
+ *
  * tests/unit/test_runq.c runs owner and thieves through all interleavings of small cases. */
 #include "sched/runq.h"
 
@@ -16,21 +18,19 @@
 
 bool gs_runq_alone = true;
 
-bool gs_runq_put(struct gs_p *p, struct gs_g *g, struct gs_g **overflow, unsigned *count) {
-    for (;;) {
-        if (GM_LIKELY(gs_runq_try_put(p, g))) return true;
-        uint32_t head = gm_load_acquire(&p->head), tail = p->tail;
-        struct gs_g *batch[GS_RUNQ / 2];
-        unsigned n = (tail - head) / 2;
-        for (unsigned i = 0; i < n; i++) batch[i] = gm_load_relaxed(&p->ring[(head + i) % GS_RUNQ]);
-        if (n < GS_RUNQ / 2 || !gs_runq_claim(p, &head, n)) continue; /* thieves made room */
-        for (unsigned i = 0; i + 1 < n; i++) batch[i]->link = batch[i + 1];
-        batch[n - 1]->link = g;
-        g->link = NULL;
-        *overflow = batch[0];
-        *count = n + 1;
-        return false;
-    }
+bool gs_runq_put_slow(struct gs_p *p, struct gs_g *g, struct gs_g **overflow, unsigned *count) {
+    struct gs_g *batch[GS_RUNQ / 2];
+    uint32_t head = gm_load_acquire(&p->head);
+    unsigned n = (p->tail - head) / 2;
+    if (n < GS_RUNQ / 2) return false; /* thieves made room */
+    for (unsigned i = 0; i < n; i++) batch[i] = gm_load_relaxed(&p->ring[(head + i) % GS_RUNQ]);
+    if (!gs_runq_claim(p, &head, n)) return false;
+    for (unsigned i = 0; i + 1 < n; i++) batch[i]->link = batch[i + 1];
+    batch[n - 1]->link = g;
+    g->link = NULL;
+    *overflow = batch[0];
+    *count = n + 1;
+    return true;
 }
 
 struct gs_g *gs_runq_steal(struct gs_p *p, struct gs_p *victim, bool take_next) {

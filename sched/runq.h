@@ -9,7 +9,6 @@
  * while no P runs (world.c). */
 extern GM_HIDDEN bool gs_runq_alone;
 
-/* Moves p's head from *head by n; false: somebody else was first, and *head is what it is now. */
 GM_INLINE bool gs_runq_claim(struct gs_p *p, uint32_t *head, uint32_t n) {
     if (GM_LIKELY(gs_runq_alone)) {
         gm_store_release(&p->head, *head + n);
@@ -18,23 +17,26 @@ GM_INLINE bool gs_runq_claim(struct gs_p *p, uint32_t *head, uint32_t n) {
     return gm_cas_acq_rel(&p->head, head, *head + n);
 }
 
-/* Owner. False: the ring is full. */
-GM_INLINE bool gs_runq_try_put(struct gs_p *p, struct gs_g *g) {
-    uint32_t head = gm_load_acquire(&p->head), tail = p->tail;
-    if (GM_UNLIKELY(tail - head >= GS_RUNQ)) return false;
-    gm_store_relaxed(&p->ring[tail % GS_RUNQ], g);
-    gm_store_release(&p->tail, tail + 1);
-    return true;
-}
-
+/* True: half of a full ring, with g behind, is in *overflow. False: try again, there may be room. */
+bool gs_runq_put_slow(struct gs_p *p, struct gs_g *g, struct gs_g **overflow, unsigned *count);
 /* Owner. False: the ring was full, and half of it, with g behind, is in *overflow, linked, *count long. */
-bool gs_runq_put(struct gs_p *p, struct gs_g *g, struct gs_g **overflow, unsigned *count);
+GM_INLINE bool gs_runq_put(struct gs_p *p, struct gs_g *g, struct gs_g **overflow, unsigned *count) {
+    for (;;) {
+        uint32_t head = gm_load_acquire(&p->head), tail = p->tail;
+        if (GM_LIKELY(tail - head < GS_RUNQ)) {
+            gm_store_relaxed(&p->ring[tail % GS_RUNQ], g);
+            gm_store_release(&p->tail, tail + 1);
+            return true;
+        }
+        if (gs_runq_put_slow(p, g, overflow, count)) return false;
+    }
+}
 
 /* Owner: g becomes the next to run; who was it before is returned, to be put. */
 GM_INLINE struct gs_g *gs_runq_put_next(struct gs_p *p, struct gs_g *g) {
-    /* Only the owner makes it other than NULL, so where there is nothing, nothing can come between. */
     struct gs_g *old = gm_load_relaxed(&p->next);
-    if (old == NULL || GM_LIKELY(gs_runq_alone)) {
+    /* Only the owner makes it other than NULL, so where there is nothing, nothing can come between. */
+    if (GM_LIKELY(old == NULL || gs_runq_alone)) {
         gm_store_release(&p->next, g);
         return old;
     }
@@ -70,10 +72,9 @@ GM_INLINE struct gs_g *gs_runq_get(struct gs_p *p, bool ring_first) {
 /* Owner of p: takes half of the victim's ring; one of them is returned, the others are in p's ring. With
  * `take_next` the victim's `next` is taken if its ring is empty. */
 struct gs_g *gs_runq_steal(struct gs_p *p, struct gs_p *victim, bool take_next);
-
+unsigned gs_runq_length(const struct gs_p *p);
 GM_INLINE bool gs_runq_empty(const struct gs_p *p) {
     return gm_load_acquire(&p->head) == gm_load_acquire(&p->tail) && gm_load_relaxed(&p->next) == NULL;
 }
-unsigned gs_runq_length(const struct gs_p *p);
 
 #endif

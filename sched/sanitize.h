@@ -20,8 +20,8 @@ GM_INLINE void gs_fiber_delete(struct gs_g *g) { __tsan_destroy_fiber(g->fiber);
 void __sanitizer_start_switch_fiber(void **fake_stack_save, const void *bottom, size_t size);
 void __sanitizer_finish_switch_fiber(void *fake_stack_save, const void **bottom_old, size_t *size_old);
 #define gs_fiber_thread(g) ((void)(g))
-void __asan_unpoison_memory_region(const volatile void *low, size_t size);
-/* The last goroutine of this stack left it in the middle of functions, whose locals are still poisoned. */
+void __asan_unpoison_memory_region(void const volatile *low, size_t size);
+/* What the goroutine that had the stack before left in it was never left. */
 GM_INLINE void gs_fiber_create(struct gs_g *g) {
     g->fake_stack = NULL;
     __asan_unpoison_memory_region(g->stack_low, (size_t)(g->stack_high - g->stack_low));

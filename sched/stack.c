@@ -1,27 +1,38 @@
 /* Stacks are cut from arenas of 64 MiB, one size to an arena. See proc.c for the overview.
  *
- * A stack is 256 KiB of address space of which a fresh goroutine touches one page. The guard is the lowest page.
- * MADV_GUARD_INSTALL (Linux 6.13) makes it without a mapping of its own, so a million guarded stacks are a handful of
- * mappings; where the kernel does not have it, mprotect splits mappings, of which a process may have 65 530,
- * so after 15 000 guards (two mappings each) further stacks have none. Huge pages are refused for the arenas: one touched
- * page must stay one page.
+ * A stack is 256 KiB of address space, of which a fresh goroutine touches one page, and a guard page below. Thus the distance
+ * between two stacks is an odd number of pages, and their first pages spread over all sets of the translation caches: at a
+ * distance of 64 pages a thousand goroutines would share a handful of sets. The first frames begin at different cache
+ * lines of their pages, for the same reason. Huge pages are refused for the arenas: one touched page must stay one page.
  *
- * Stacks of the default size stay with their dead goroutine (proc.c); others come back here, one list per size. A returned
- * stack's pages beyond the first are given back to the kernel. Arenas are never unmapped. */
+ * Guards are made in one of three ways, each where the one before cannot be had:
+ *
+ *   install   MADV_GUARD_INSTALL (Linux 6.13) needs no mapping of its own: a million guarded stacks are a few mappings
+ *   protect   mprotect splits mappings, two for a guard, of which a process may have vm.max_map_count; half of them is what
+ *             the stacks take
+ *   canary    words at the low end that must not change, looked at whenever the goroutine leaves its stack: an overflow is
+ *             named, but late, and costs a page of memory a stack
+ *
+ * Stacks of the default size stay with their dead goroutine (record.c); others come back here, one list per size. A
+ * returned stack's pages beyond the first are given back to the kernel. Arenas are never unmapped. */
 #include "sched/stack.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "libgomalloc/base/print.h"
 #include "libgomalloc/os/os.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
 
-enum { ARENA = 64 << 20, CLASSES = 13 /* 16 KiB << 0 .. 64 MiB */, MPROTECT_GUARDS = 15000, COLOURS = 16 };
+enum { ARENA = 64 << 20, CLASSES = 12 /* 16 KiB << 0 .. 32 MiB */, COLOURS = 16, CANARY_WORDS = 8 };
+static const uintptr_t CANARY = (uintptr_t)0x7a3c9e15d2b8f460;
 
 static struct {
     struct gs_lock lock;
@@ -29,9 +40,9 @@ static struct {
         char *fresh, *end; /* of the current arena */
         void *free;        /* linked through the topmost word, whose page was touched before */
     } of[CLASSES];
-    size_t mapped;
-    int guard_by;          /* 0 not tried, else MADV_GUARD_INSTALL or -1: mprotect */
-    unsigned protected;
+    size_t mapped;         /* atomic */
+    enum gs_guard guard;   /* the best that may still work */
+    long protect_left;     /* guards that mprotect may still make; 0: not asked yet, <0: none */
 } pool;
 
 static long quiet(long number, void *p, size_t n, long how) {
@@ -41,17 +52,61 @@ static long quiet(long number, void *p, size_t n, long how) {
     return r;
 }
 
-/* Under the pool's lock. */
-static void make_guard(char *low) {
-    if (pool.guard_by >= 0) {
-        if (quiet(SYS_madvise, low, GS_STACK_GUARD, MADV_GUARD_INSTALL) == 0) {
-            pool.guard_by = MADV_GUARD_INSTALL;
-            return;
-        }
-        if (pool.guard_by == 0) pool.guard_by = -1;
-    }
-    if (pool.protected < MPROTECT_GUARDS && quiet(SYS_mprotect, low, GS_STACK_GUARD, PROT_NONE) == 0) pool.protected++;
+/* ---- guards; the pool's lock is held */
+
+static long protect_limit(void) {
+    char text[32] = "";
+    int saved = errno, fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && read(fd, text, sizeof text - 1) < 0) text[0] = 0;
+    if (fd >= 0) close(fd);
+    errno = saved;
+    long mappings = atol(text);
+    return (mappings > 0 ? mappings : 65530) / 4;
 }
+
+static bool protect(char *low, size_t guard) {
+    if (pool.protect_left == 0) pool.protect_left = protect_limit();
+    if (pool.protect_left <= 1) return false;
+    pool.protect_left--;
+    return quiet(SYS_mprotect, low, guard, PROT_NONE) == 0;
+}
+
+static enum gs_guard make_guard(char *low, size_t guard) {
+    if (pool.guard == GS_GUARD_INSTALL) {
+        if (quiet(SYS_madvise, low, guard, MADV_GUARD_INSTALL) == 0) return GS_GUARD_INSTALL;
+        pool.guard = GS_GUARD_PROTECT;
+    }
+    if (pool.guard == GS_GUARD_PROTECT) {
+        if (protect(low, guard)) return GS_GUARD_PROTECT;
+        pool.guard = GS_GUARD_CANARY;
+    }
+    uintptr_t *word = (uintptr_t *)(void *)(low + guard);
+    for (int i = 0; i < CANARY_WORDS; i++) word[i] = CANARY;
+    return GS_GUARD_CANARY;
+}
+
+enum gs_guard gs_stack_guard_by(enum gs_guard best, long protect_left) {
+    gs_lock_acquire(&pool.lock, GS_RANK_STACK);
+    enum gs_guard before = pool.guard;
+    pool.guard = best;
+    pool.protect_left = protect_left;
+    gs_lock_release(&pool.lock);
+    return before;
+}
+
+bool gs_stack_intact(const struct gs_g *g) {
+    const uintptr_t *word = (const uintptr_t *)(const void *)g->stack_low;
+    for (int i = 0; i < CANARY_WORDS; i++)
+        if (word[i] != CANARY) return false;
+    return true;
+}
+
+bool gs_stack_guards(const struct gs_g *g, const void *address) {
+    const char *a = address;
+    return g->stack_low && a < g->stack_low && a >= g->stack_low - gm_os_page_size();
+}
+
+/* ---- stacks */
 
 static unsigned class_of(size_t bytes) {
     unsigned k = 0;
@@ -59,64 +114,71 @@ static unsigned class_of(size_t bytes) {
     return k;
 }
 
-static char *fresh(struct class *c, size_t size) {
-    if (c->fresh == c->end) {
+/* The pool's lock is held. NULL: no memory. */
+static char *fresh(struct class *c, size_t stride) {
+    if ((size_t)(c->end - c->fresh) < stride) {
         char *arena = gm_os_map(ARENA);
         if (!arena) return NULL;
         quiet(SYS_madvise, arena, ARENA, MADV_NOHUGEPAGE);
         gm_os_name(arena, ARENA, "goroutine stacks");
-        pool.mapped += ARENA;
+        gm_store_relaxed(&pool.mapped, pool.mapped + ARENA);
         c->fresh = arena;
         c->end = arena + ARENA;
     }
     char *low = c->fresh;
-    c->fresh += size;
-    make_guard(low);
+    c->fresh += stride;
     return low;
 }
 
 bool gs_stack_get(struct gs_g *g, size_t bytes) {
-    unsigned k = bytes <= SIZE_MAX / 2 ? class_of(bytes + GS_STACK_GUARD * (bytes != GS_STACK_DEFAULT)) : CLASSES;
+    unsigned k = class_of(bytes);
     if (k == CLASSES) return false;
-    size_t size = (size_t)GS_STACK_MIN << k;
+    size_t size = (size_t)GS_STACK_MIN << k, guard = gm_os_page_size();
+    enum gs_guard by = GS_GUARD_INSTALL;
     gs_lock_acquire(&pool.lock, GS_RANK_STACK);
     struct class *c = &pool.of[k];
-    char *low;
+    char *low = NULL;
     if (c->free) {
         void **top = c->free;
-        c->free = *top;
+        c->free = top[0];
+        by = (enum gs_guard)(uintptr_t)top[-1];
         low = (char *)(top + 1) - size;
-    } else {
-        low = fresh(c, size);
+    } else if ((low = fresh(c, size + guard))) {
+        by = make_guard(low, guard);
+        low += guard;
     }
     gs_lock_release(&pool.lock);
     if (!low) return false;
-    g->stack_low = low + GS_STACK_GUARD;
+    g->stack_low = low;
     g->stack_high = low + size;
+    g->stack_top = low + size - (1 + (uintptr_t)low / guard % COLOURS) * GM_CACHE_LINE;
+    g->guard = by;
     return true;
 }
 
 void gs_stack_put(struct gs_g *g) {
-    size_t size = (size_t)(g->stack_high - g->stack_low) + GS_STACK_GUARD;
-    if (size > GS_STACK_MIN) gm_os_release(g->stack_low, size - GS_STACK_GUARD - gm_os_page_size());
+    size_t size = (size_t)(g->stack_high - g->stack_low), page = gm_os_page_size();
+    size_t keep = g->guard == GS_GUARD_CANARY ? page : 0; /* the canary's */
+    if (size > page + keep) gm_os_release(g->stack_low + keep, size - page - keep);
     void **top = (void **)(void *)g->stack_high - 1;
+    top[-1] = (void *)(uintptr_t)g->guard;
     gs_lock_acquire(&pool.lock, GS_RANK_STACK);
     struct class *c = &pool.of[class_of(size)];
-    *top = c->free;
+    top[0] = c->free;
     c->free = top;
     gs_lock_release(&pool.lock);
     g->stack_low = g->stack_high = NULL;
 }
 
-char *gs_stack_top(const struct gs_g *g) {
-    uintptr_t size = (uintptr_t)(g->stack_high - g->stack_low) + GS_STACK_GUARD;
-    unsigned colour = (unsigned)((uintptr_t)g->stack_high / size) % COLOURS;
-    return g->stack_high - GM_CACHE_LINE - colour * GM_CACHE_LINE;
-}
-
-bool gs_stack_guards(const struct gs_g *g, const void *address) {
-    const char *a = address;
-    return g->stack_low && a < g->stack_low && a >= g->stack_low - GS_STACK_GUARD;
+size_t gs_stack_trim(const struct gs_g *g) {
+    uintptr_t page = gm_os_page_size();
+    char *low = g->stack_low + (g->guard == GS_GUARD_CANARY ? page : 0);
+    char *sp = (char *)((uintptr_t)g->sp & ~(page - 1));
+    return sp > low && gm_os_release(low, (size_t)(sp - low)) ? (size_t)(sp - low) : 0;
 }
 
 size_t gs_stack_mapped(void) { return gm_load_relaxed(&pool.mapped); }
+
+void gs_stack_fork_prepare(void) { gs_lock_acquire(&pool.lock, GS_RANK_STACK); }
+void gs_stack_fork_parent(void) { gs_lock_release(&pool.lock); }
+void gs_stack_fork_child(void) { gs_lock_reset(&pool.lock); }

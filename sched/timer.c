@@ -47,6 +47,7 @@ struct gs_timers {
     uint32_t used;             /* places promised: timers, set or not, and sleepers */
     uint32_t capacity;
     bool busy;                 /* somebody runs what is due, one at a time, so that it is run in order */
+    bool forking;              /* the lock is held across a fork */
     struct entry *heap;
     struct gs_p *p;
 };
@@ -301,6 +302,43 @@ void go_sleep(int64_t ns) {
     go_entersyscall();
     sleep_thread(s.until);
     go_exitsyscall();
+}
+
+/* ---- fork: all that was due later was due in the parent */
+
+static struct gs_timers *heap_of(unsigned i) { return gm_load_acquire((struct gs_timers **)&gs_proc(i)->timers); }
+
+void gs_timers_fork_prepare(void) {
+    for (unsigned i = 0; i < gs_procs_made(); i++) {
+        struct gs_timers *h = heap_of(i);
+        if (!h) continue;
+        gs_lock_acquire(&h->lock, GS_RANK_TIMER);
+        h->forking = true;
+    }
+}
+
+void gs_timers_fork_parent(void) {
+    for (unsigned i = 0; i < gs_procs_made(); i++) {
+        struct gs_timers *h = heap_of(i);
+        if (!h || !h->forking) continue; /* made meanwhile */
+        h->forking = false;
+        gs_lock_release(&h->lock);
+    }
+}
+
+void gs_timers_fork_child(void) {
+    for (unsigned i = 0; i < gs_procs_made(); i++) {
+        struct gs_timers *h = heap_of(i);
+        if (!h) continue;
+        while (h->count > 0) {
+            if (h->heap[h->count - 1].who & SLEEPER) h->used--;
+            else ((struct gs_timer *)h->heap[h->count - 1].who)->place = 0;
+            h->count--;
+        }
+        h->busy = h->forking = false;
+        publish(h);
+        gs_lock_reset(&h->lock);
+    }
 }
 
 /* ---- gotimer */

@@ -8,7 +8,6 @@
  *
  * So: while a timer is pending or somebody waits for a descriptor, a P is held or there is a keeper. gs_hand_off, which can make the
  * last P idle without an M that looks, wakes one for that. */
-#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
@@ -16,6 +15,8 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
+#include "sched/gosched.h"
+#include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sanitize.h"
 #include "sched/state.h"
@@ -43,7 +44,8 @@ struct gs_p *gs_idle_get(void) {
 static void *worker(void *arg) {
     struct gs_m *m = arg;
     m->tid = gm_os_gettid();
-    m->errno_at = __errno_location();
+    m->error = gosched_errno_location();
+    gs_overflow_thread(m);
     m->g0.flags = GS_G_STANDIN;
     m->g0.m = m;
     gs_fiber_thread(&m->g0);

@@ -13,9 +13,12 @@
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 #include "sched/gosched.h"
+#include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sanitize.h"
+#include "sched/stack.h"
 #include "sched/state.h"
+#include "sched/timer.h"
 
 static struct gs_lock start_lock;
 
@@ -87,6 +90,7 @@ int gs_start(void) {
         else if (!gs_sysmon_start()) error = -EAGAIN;
         if (!error) {
             gs_fork_handlers();
+            gs_overflow_watch();
             gs_runq_alone = n == 1;
             gs_sched_lock();
             gm_store_release(&gs_sched.procs, n);
@@ -214,10 +218,14 @@ int go_maxprocs(int n) {
 
 /* ---- fork: the child keeps the thread that called fork and, if that ran a goroutine, the goroutine with its P. The other
  * threads are gone, and with them all goroutines: those that ran are cut off in the middle, so the ones that wait for them would
- * wait for ever. Their stacks stay as they are; go() works and starts new threads. */
+ * wait for ever. Their stacks stay as they are, their sleeps and all timers are
+ * off; go() works and starts new threads. Locks of the scheduler are taken across the fork in the order of their ranks, so
+ * that what they guard is whole in the child. */
 
 static void fork_prepare(void) {
     gs_lock_acquire(&start_lock, GS_RANK_START);
+    gs_timers_fork_prepare();
+    gs_stack_fork_prepare();
     gs_sched_lock();
     gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
 }
@@ -225,6 +233,8 @@ static void fork_prepare(void) {
 static void fork_parent(void) {
     gs_lock_release(&standin_lock);
     gs_sched_unlock();
+    gs_stack_fork_parent();
+    gs_timers_fork_parent();
     gs_lock_release(&start_lock);
 }
 
@@ -260,7 +270,11 @@ static void fork_child(void) {
         m->all_next = NULL;
         gs_sched.all_m = m;
     }
-    fork_parent();
+    gs_lock_reset(&standin_lock);
+    gs_lock_reset(&gs_sched.lock);
+    gs_stack_fork_child();
+    gs_timers_fork_child();
+    gs_lock_reset(&start_lock);
     if (gm_load_relaxed(&gs_hooks.fork_child)) gm_load_relaxed(&gs_hooks.fork_child)();
     gs_sysmon_start();
 }
