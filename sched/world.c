@@ -13,6 +13,7 @@
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 #include "sched/gosched.h"
+#include "sched/local.h"
 #include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sanitize.h"
@@ -30,6 +31,7 @@ static struct gs_g *free_standins; /* linked */
 
 static void thread_ends(void *standin) {
     struct gs_g *g = standin;
+    if (g->locals) gs_locals_end(g);
     gs_current = NULL;
     gm_sub_relaxed(&gs_sched.standins, 1);
     gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
