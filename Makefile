@@ -43,7 +43,7 @@ all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
 COLD := heap meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
-        mallinfo next sanitizer signal pace scavenge cgroup_linux thread
+        mallinfo next sanitizer signal pace scavenge cgroup_linux thread dump deadlock symbol unwind
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile

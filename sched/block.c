@@ -11,6 +11,7 @@ void go_entersyscall(void) {
     if (!gs_is_goroutine(g)) return;
     struct gs_m *m = g->m;
     struct gs_p *p = m->p;
+    gs_caller_here(&m->syscall);
     g->sp = __builtin_frame_address(0); /* for a collector: what lies above is live */
     gm_store_relaxed(&g->state, GS_G_SYSCALL);
     gm_store_relaxed(&p->syscall_tick, p->syscall_tick + 1);

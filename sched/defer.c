@@ -24,6 +24,7 @@
 
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/print.h"
+#include "sched/dump.h"
 #include "sched/gosched.h"
 #include "sched/proc.h"
 
@@ -55,9 +56,13 @@ static void print_panics(struct gm_out *o, const struct gs_panic *p) {
     gm_out_str(o, p->recovered ? " [recovered]\n" : "\n");
 }
 
-GM_NORETURN static void last_words(struct gm_out *o) {
-    gm_out_printf(o, "\ngoroutine %lu [running]:\n", (unsigned long)gs_self()->id);
+/* What went before and the stack, and nothing else is written of a process that ends. */
+GM_NORETURN static GM_NOINLINE void last_words(struct gm_out *o) {
+    struct gs_caller from;
+    gs_caller_here(&from);
+    gs_dump_begin_last_words();
     gm_out_flush(o);
+    gs_dump_last_words(&from);
     _exit(2);
 }
 

@@ -161,6 +161,7 @@ struct gs_g *gs_find(struct gs_m *m) {
             if (!gs_keep_time(m)) gs_sleep_m(m);
             continue;
         }
+        if (GM_UNLIKELY(gm_load_relaxed(&m->p->state) == GS_P_STOPPED)) gs_world_again(m);
         if (GM_UNLIKELY(gm_load_relaxed(&m->p->preempt))) {
             gm_store_relaxed(&m->p->preempt, 0);
             if (gm_load_relaxed(&gs_sched.stopping)) {

@@ -41,6 +41,20 @@ struct gs_g;
 struct gs_m;
 struct gs_p;
 
+/* Where a function was called from: enough to walk the stack from its caller on (unwind.c) for as long as the
+ * caller has not returned. */
+struct gs_caller {
+    uintptr_t pc, sp, fp;
+};
+/* Of the function it stands in, which must not be inlined (gs_caller_here makes it keep a frame pointer). */
+#define gs_caller_here(c)                                                     \
+    do {                                                                      \
+        uintptr_t *gs_frame_ = __builtin_frame_address(0);                    \
+        (c)->fp = gs_frame_[0];                                               \
+        (c)->pc = (uintptr_t)__builtin_return_address(0);                     \
+        (c)->sp = (uintptr_t)__builtin_dwarf_cfa();                           \
+    } while (0)
+
 struct gs_g {
     /* the M that runs it; read by others only for traces */
     void *sp;                  /* saved stack pointer while it does not run */
@@ -60,13 +74,14 @@ struct gs_g {
     void *fiber;               /* ThreadSanitizer's name of the stack */
     void *fake_stack;          /* AddressSanitizer's */
     uint64_t created_by;       /* id of the goroutine that called go(); 0: a plain thread */
+    void *created_at;          /* where it called it: a return address */
 
     /* sync, chan, select: see waitq.h */
     void *param;               /* what the waker passes */
     struct gs_waiter *waiting; /* of a select: its waiters */
     uint32_t select_done;      /* 0 -> 1 by the waker that wins */
     enum gs_wait wait_reason;
-    int64_t wait_since;        /* gm_os_nanotime at which sysmon first saw it wait; 0: not seen yet */
+    int64_t wait_since;        /* gs_sched.clock when it parked; 0: not known */
 
     /* the goroutine itself */
     struct gs_defer *defers;
@@ -74,6 +89,10 @@ struct gs_g {
     void **locals;
 
     struct gs_g *all_next;     /* list of all records, never shortened */
+
+    /* stand-in: its thread writes, dumps and the deadlock rule read */
+    int tid;                   /* 0: nobody's */
+    uint32_t parks;            /* odd: parked and off to sleep (sp is a struct gs_caller); even: not */
 };
 enum { GS_G_STANDIN = 1, GS_G_OWN_STACK = 2 /* not of the default size: back to its pool at the end */ };
 
@@ -121,6 +140,7 @@ struct gs_m {
     int tid;
     uint32_t id;
     int *error;                /* its errno */
+    struct gs_caller syscall;  /* where the goroutine that is in a syscall entered it */
     /* what to do once the goroutine that left is off its stack */
     struct gs_g *left;
     bool (*commit)(struct gs_g *g, void *arg);

@@ -53,6 +53,10 @@ void go_unlock_thread(void) GOSCHED_API(unlock_thread);
 void go_entersyscall(void) GOSCHED_API(entersyscall);
 void go_exitsyscall(void) GOSCHED_API(exitsyscall);
 
+/* Writes all goroutines with their stacks to the descriptor, in the format of Go's tracebacks, and the plain threads that wait in a
+ * call of this header. Those that run on other threads meanwhile are named without a stack. */
+void go_dump(int fd) GOSCHED_API(dump);
+
 /* ---- time (timer.c). Times are nanoseconds. */
 
 /* Returns after at least ns; at once if ns <= 0. */

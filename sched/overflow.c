@@ -17,6 +17,7 @@
 
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/os/os.h"
+#include "sched/dump.h"
 #include "sched/proc.h"
 #include "sched/stack.h"
 
@@ -24,9 +25,14 @@ enum { SIGNAL_STACK = 64 << 10 };
 
 static struct sigaction segv_before, bus_before;
 
-void gs_overflowed(struct gs_g *g, const void *context) {
+GM_NOINLINE void gs_overflowed(struct gs_g *g, const void *context) {
+    struct gs_caller from;
+    gs_caller_here(&from);
+    gs_dump_begin_last_words();
     gm_eprintf("fatal error: stack overflow: goroutine %llu used all %zu bytes of its stack\n", (unsigned long long)g->id,
                (size_t)(g->stack_high - g->stack_low));
+    if (context) gs_dump_last_words_at(g, context);
+    else gs_dump_last_words(&from);
     gm_os_abort();
 }
 

@@ -59,6 +59,10 @@
  * PLAIN THREADS call everything as well. Each has a stand-in, a G without stack or M, which parks by sleeping on a futex.
  * What a plain thread makes ready goes into the global queue.
  *
+ * EXIT stops the world, for 10 ms at most, before the handlers of atexit that were there before the first go(), and the destructors;
+ * the goroutine or thread that exits goes on alone. EXEC ends all threads, as ever; our descriptors are closed by it. FORK: see
+ * world.c.
+ *
  * SIGNALS are handled on whatever stack they find, which has the room of the goroutine's (256 KiB by default). Threads of the
  * scheduler inherit the mask of the thread that made them.
  *
@@ -72,6 +76,7 @@
 
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/os/os.h"
+#include "sched/deadlock.h"
 #include "sched/gosched.h"
 #include "sched/local.h"
 #include "sched/overflow.h"
@@ -260,39 +265,17 @@ static void run(struct gs_m *m, struct gs_g *g) {
     arrive(m);
 }
 
-/* The goroutine that m is locked to has left: m's P goes to somebody else until it is to run again. */
-static void wait_for_locked(struct gs_m *m) {
-    if (m->p) {
-        struct gs_p *p = m->p;
-        m->p = NULL;
-        gs_hand_off(p);
-    }
-    gs_sleep_m(m);
-}
-
-/* g may only run on another M: that one gets our P. */
-static void pass_to_locked(struct gs_m *m, struct gs_g *g) {
-    struct gs_p *p = m->p;
-    struct gs_m *to = g->locked_m;
-    m->p = NULL;
-    to->next_p = p;
-    to->picked = g;
-    gm_store_release(&to->wake, 1); /* pairs with the acquire in gs_sleep_m */
-    gm_os_futex_wake(&to->wake, 1);
-    gs_sleep_m(m);
-}
-
 void gs_schedule(struct gs_m *m) {
     for (;;) {
         if (m->locked_g) {
-            wait_for_locked(m);
+            gs_wait_for_locked(m);
             struct gs_g *mine = m->picked;
             m->picked = NULL;
             run(m, mine);
             continue;
         }
         struct gs_g *g = gs_find(m);
-        if (GM_UNLIKELY(g->locked_m != NULL)) pass_to_locked(m, g);
+        if (GM_UNLIKELY(g->locked_m != NULL)) gs_pass_to_locked(m, g);
         else run(m, g);
     }
 }
@@ -302,10 +285,18 @@ void gs_schedule(struct gs_m *m) {
 /* A plain thread sleeps. Only after commit may it be made ready, and gs_ready sets `wake`. */
 static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void *arg) {
     int saved = gs_errno();
+    struct gs_caller from;
+    gs_caller_here(&from);
+    g->sp = &from;
+    if (GM_UNLIKELY(gm_load_relaxed(&gs_sched.exiter) == g)) gs_world_again(NULL);
     gm_add_relaxed(&gs_sched.blocked_standins, 1);
     if (commit(g, arg)) {
+        /* release: pairs with the acquire in deadlock.c; what this thread woke before is seen awake. */
+        gm_store_release(&g->parks, g->parks + 1);
+        gs_deadlock_suspected();
         /* acquire: pairs with the release in ready_thread; what the waker wrote is seen. */
         while (gm_load_acquire(&g->wake) == 0) gm_os_futex_wait(&g->wake, 0, -1);
+        gm_store_relaxed(&g->parks, g->parks + 1);
         gm_store_relaxed(&g->wake, 0);
     }
     gm_sub_relaxed(&gs_sched.blocked_standins, 1);
@@ -315,8 +306,8 @@ static GM_NOINLINE void park_thread(struct gs_g *g, bool (*commit)(struct gs_g *
 
 GM_INLINE void park(bool (*commit)(struct gs_g *g, void *arg), void *arg, enum gs_wait reason) {
     struct gs_g *g = gs_self();
-    g->wait_reason = reason;
-    gm_store_relaxed(&g->wait_since, 0);
+    gm_store_relaxed(&g->wait_reason, reason);
+    gm_store_relaxed(&g->wait_since, gm_load_relaxed(&gs_sched.clock));
     gm_store_relaxed(&g->state, GS_G_WAITING);
     if (GM_UNLIKELY(!gs_is_goroutine(g))) {
         park_thread(g, commit, arg);
@@ -436,7 +427,8 @@ void gs_exit(void) {
     gm_check_failed("a dead goroutine runs", __FILE__, __LINE__);
 }
 
-int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) {
+/* `from`: where the program called us, for dumps. */
+GM_INLINE int start(size_t stack_bytes, void (*fn)(void *), void *arg, void *from) {
     struct gs_g *self = gs_current;
     int error = GM_UNLIKELY(!gm_load_acquire(&gs_sched.started)) ? gs_start() : 0; /* pairs with the release in gs_start */
     if (error) return error;
@@ -444,6 +436,7 @@ int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) {
     struct gs_g *g = gs_make_g(p, stack_bytes, fn, arg);
     if (!g) return -ENOMEM;
     g->created_by = p ? self->id : 0;
+    g->created_at = from;
     gm_store_relaxed(&g->state, GS_G_RUNNABLE);
     if (p) {
         gm_store_relaxed(&p->made, p->made + 1);
@@ -472,27 +465,13 @@ bool gs_worth_spinning(const struct gs_g *g) {
     return gs_procs() > 1 + gm_load_relaxed(&gs_sched.idle_p_count) + gm_load_relaxed(&gs_sched.spinning) && gs_runq_empty(g->m->p);
 }
 
-int go(void (*fn)(void *), void *arg) { return go_stack(GS_STACK_DEFAULT, fn, arg); }
+int go(void (*fn)(void *), void *arg) { return start(GS_STACK_DEFAULT, fn, arg, __builtin_return_address(0)); }
+
+int go_stack(size_t stack_bytes, void (*fn)(void *), void *arg) { return start(stack_bytes, fn, arg, __builtin_return_address(0)); }
 
 void go_yield(void) { gs_yield(); }
 
 uint64_t go_id(void) {
     struct gs_g *g = gs_current;
     return g ? g->id : 0;
-}
-
-void go_lock_thread(void) {
-    struct gs_g *g = gs_self();
-    if (!gs_is_goroutine(g)) return;
-    if (g->lock_depth++ == 0) {
-        g->locked_m = g->m;
-        g->m->locked_g = g;
-    }
-}
-
-void go_unlock_thread(void) {
-    struct gs_g *g = gs_self();
-    if (!gs_is_goroutine(g) || g->lock_depth == 0 || --g->lock_depth > 0) return;
-    g->m->locked_g = NULL;
-    g->locked_m = NULL;
 }

@@ -64,7 +64,6 @@ struct gs_hooks {
     struct gs_g *(*poll)(int64_t wait_ns);
     void (*interrupt)(void);           /* makes a waiting poll return */
     bool (*poll_wanted)(void);         /* somebody waits for a descriptor */
-    void (*all_idle)(void);            /* every P is idle and nothing is due: look for a deadlock */
     void (*fork_child)(void);
 };
 extern GM_HIDDEN struct gs_hooks gs_hooks;

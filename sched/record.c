@@ -69,7 +69,7 @@ struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), v
     if (!g) {
         g = gs_new_record();
         if (!g) return NULL;
-        g->state = GS_G_DEAD;
+        gm_store_relaxed(&g->state, GS_G_DEAD);
     }
     bool own = stack_bytes != GS_STACK_DEFAULT;
     if (own && g->stack_low) gs_stack_put(g);
@@ -77,7 +77,7 @@ struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), v
         put_back(g);
         return NULL;
     }
-    g->flags = own ? GS_G_OWN_STACK : 0;
+    gm_store_relaxed(&g->flags, own ? GS_G_OWN_STACK : 0);
     g->fn = fn;
     g->arg = arg;
     g->id = new_id(p);
@@ -114,7 +114,7 @@ int go_count(void) {
 void gs_walk(bool (*fn)(struct gs_g *g, void *arg), void *arg) {
     for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next) {
         uint32_t state = gm_load_relaxed(&g->state);
-        if ((g->flags & GS_G_STANDIN) || state == GS_G_IDLE || state == GS_G_DEAD) continue;
+        if ((gm_load_relaxed(&g->flags) & GS_G_STANDIN) || state == GS_G_IDLE || state == GS_G_DEAD) continue;
         if (!fn(g, arg)) return;
     }
 }

@@ -4,7 +4,7 @@
 
 #include "sched/gmp.h"
 
-enum { GS_STACK_DEFAULT = 256 << 10, GS_STACK_MIN = 16 << 10, GS_STACK_GUARD = 4 << 10 /* at least */ };
+enum { GS_STACK_DEFAULT = 256 << 10, GS_STACK_MIN = 16 << 10 };
 
 /* Gives g a stack of at least `bytes` (rounded up to a power of two). False: no memory. */
 bool gs_stack_get(struct gs_g *g, size_t bytes);

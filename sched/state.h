@@ -23,10 +23,13 @@ struct gs_sched {
     uint64_t id_next;
     uint32_t stopping;         /* the world is to stand still */
     uint32_t stop_wait;        /* Ps that still run */
-    uint32_t sysmon_asleep;    /* futex: 1 = until a P runs again */
+    struct gs_g *exiter;       /* who called exit(), which has stopped the world */
+    uint32_t sysmon_asleep;    /* futex: 1 = until a P runs again, 2 = the same, but it is to look for a deadlock */
+    int sysmon_tid;
     GM_ALIGNED(GM_CACHE_LINE) uint32_t spinning;  /* atomic: Ms that look for work */
     uint64_t made, ended;      /* atomic: goroutines made by, ended on, no P */
     int64_t last_poll;         /* atomic: nanotime */
+    int64_t clock;             /* atomic: nanotime, a millisecond late at most while goroutines run */
     struct gs_m *all_m;        /* under the lock; never shortened */
     struct gs_g *all_g;        /* atomic push; never shortened */
     int64_t start_time;
@@ -47,6 +50,10 @@ void gs_leave_without_p(struct gs_g *g);             /* from a syscall whose P i
 void gs_put_local(struct gs_p *p, struct gs_g *g);   /* p's owner: behind the others; overflow goes to the global queue */
 void gs_put_next(struct gs_p *p, struct gs_g *g);    /* p's owner: before the others */
 GM_NORETURN void gs_schedule(struct gs_m *m);
+
+/* ---- locked.c */
+void gs_wait_for_locked(struct gs_m *m);                     /* m has a locked goroutine, which has left it; returns with m->picked */
+void gs_pass_to_locked(struct gs_m *m, struct gs_g *g);      /* g is locked to another M */
 
 /* ---- record.c */
 struct gs_g *gs_new_record(void);                    /* zeroed, in the list of all; NULL: no memory */
@@ -70,6 +77,7 @@ bool gs_keep_time(struct gs_m *m);                   /* be the keeper; false: th
 
 /* ---- world.c */
 void gs_stopped_here(struct gs_m *m);                /* m's P stands still until the world starts */
+void gs_world_again(struct gs_m *m);                 /* the one who stopped it to exit is to wait for others; m: its M or NULL */
 bool gs_sysmon_start(void);
 
 /* ---- trace.c: schedtrace, called by sysmon at least as often as a line is due */

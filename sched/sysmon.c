@@ -5,6 +5,7 @@
 
 #include "libgomalloc/conf.h"
 #include "libgomalloc/os/os.h"
+#include "sched/deadlock.h"
 #include "sched/runq.h"
 #include "sched/state.h"
 
@@ -64,8 +65,10 @@ static void sleep_while_idle(void) {
     bool idle = gs_sched.idle_p_count == gs_sched.procs && gs_sched.procs > 0 && !gs_sched.stopping;
     if (idle) gm_store_relaxed(&gs_sched.sysmon_asleep, 1);
     gs_sched_unlock();
-    while (idle && gm_load_relaxed(&gs_sched.sysmon_asleep)) {
-        gm_os_futex_wait(&gs_sched.sysmon_asleep, 1, gm_conf.schedtrace > 0 ? gm_conf.schedtrace * 1000000 : -1);
+    for (uint32_t poked = 2; idle && gm_load_relaxed(&gs_sched.sysmon_asleep); poked = 2) {
+        gm_cas_acquire(&gs_sched.sysmon_asleep, &poked, 1); /* pairs with the release in gs_deadlock_suspected */
+        int64_t again = gs_deadlock_look(), line = gm_conf.schedtrace > 0 ? gm_conf.schedtrace * 1000000 : -1;
+        gm_os_futex_wait(&gs_sched.sysmon_asleep, 1, again < 0 || (line > 0 && line < again) ? line : again);
         gs_trace((int64_t)gm_os_nanotime());
     }
 }
@@ -73,10 +76,12 @@ static void sleep_while_idle(void) {
 static void *sysmon(void *arg) {
     static uint32_t never; /* slept on for the time only */
     int64_t nap = SHORTEST;
+    gm_store_relaxed(&gs_sched.sysmon_tid, gm_os_gettid());
     for (;;) {
         sleep_while_idle();
         gm_os_futex_wait(&never, 0, nap);
         int64_t now = (int64_t)gm_os_nanotime();
+        gm_store_relaxed(&gs_sched.clock, now);
         gs_trace(now);
         nap = look(now) ? SHORTEST : nap * 2 < LONGEST ? nap * 2 : LONGEST;
     }

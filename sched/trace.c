@@ -47,7 +47,7 @@ static bool put_g(struct gs_g *g, void *arg) {
 }
 
 static void put_detail(struct gm_out *o) {
-    gm_out_printf(o, " gcwaiting=%u nmidlelocked=0 stopwait=%u sysmonwait=%u\n", gs_sched.stopping, gs_sched.stop_wait, gs_sched.sysmon_asleep);
+    gm_out_printf(o, " gcwaiting=%u nmidlelocked=0 stopwait=%u sysmonwait=%u\n", gs_sched.stopping, gs_sched.stop_wait, gs_sched.sysmon_asleep != 0);
     for (unsigned i = 0; i < gs_sched.procs; i++) put_p(o, gs_sched.p[i]);
     for (const struct gs_m *m = gs_sched.all_m; m; m = m->all_next) put_m(o, m);
     gs_walk(put_g, o);

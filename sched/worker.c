@@ -43,7 +43,7 @@ struct gs_p *gs_idle_get(void) {
 
 static void *worker(void *arg) {
     struct gs_m *m = arg;
-    m->tid = gm_os_gettid();
+    gm_store_relaxed(&m->tid, gm_os_gettid());
     m->error = gosched_errno_location();
     gs_overflow_thread(m);
     m->g0.flags = GS_G_STANDIN;
@@ -123,19 +123,19 @@ void gs_sleep_m(struct gs_m *m) {
         gs_sched_lock();
         m->link = gs_sched.idle_m;
         gs_sched.idle_m = m;
-        bool all_idle = ++gs_sched.idle_m_count == gs_sched.m_count && !gs_sched.keeper;
+        gs_sched.idle_m_count++;
         gs_sched_unlock();
-        if (all_idle && gm_load_relaxed(&gs_hooks.all_idle)) gm_load_relaxed(&gs_hooks.all_idle)();
     }
     while (gm_load_acquire(&m->wake) == 0) gm_os_futex_wait(&m->wake, 0, -1);
     gm_store_relaxed(&m->wake, 0);
+    gm_store_relaxed(&gs_sched.clock, (int64_t)gm_os_nanotime()); /* sysmon may have slept as well */
     m->p = m->next_p;
     m->next_p = NULL;
 }
 
 static int64_t earliest_timer(void) {
     int64_t first = INT64_MAX;
-    for (unsigned i = 0; i < gs_sched.p_made; i++) {
+    for (unsigned i = 0, n = gm_load_acquire(&gs_sched.p_made); i < n; i++) {
         int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
         if (when != 0 && when < first) first = when;
     }

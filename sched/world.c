@@ -6,12 +6,15 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/conf.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
+#include "sched/deadlock.h"
+#include "sched/dump.h"
 #include "sched/gosched.h"
 #include "sched/local.h"
 #include "sched/overflow.h"
@@ -33,11 +36,13 @@ static void thread_ends(void *standin) {
     struct gs_g *g = standin;
     if (g->locals) gs_locals_end(g);
     gs_current = NULL;
+    gm_store_relaxed(&g->tid, 0);
     gm_sub_relaxed(&gs_sched.standins, 1);
     gs_lock_acquire(&standin_lock, GS_RANK_STANDIN);
     g->link = free_standins;
     free_standins = g;
     gs_lock_release(&standin_lock);
+    gs_deadlock_suspected();
 }
 
 struct gs_g *gs_standin(void) {
@@ -49,7 +54,8 @@ struct gs_g *gs_standin(void) {
     gs_lock_release(&standin_lock);
     if (!g) g = gs_new_record();
     if (!g) gm_fatal("out of memory for a thread's record");
-    g->flags = GS_G_STANDIN;
+    gm_store_relaxed(&g->flags, GS_G_STANDIN);
+    gm_store_relaxed(&g->tid, gm_os_gettid());
     gm_store_relaxed(&g->state, GS_G_RUNNING);
     g->wake = 0;
     gm_os_thread_key_set(standin_key, g);
@@ -82,17 +88,21 @@ static bool make_procs(unsigned n) {
     return true;
 }
 
+static void stop_at_exit(void);
+
 int gs_start(void) {
     int error = 0;
     gs_lock_acquire(&start_lock, GS_RANK_START);
     if (!gs_sched.started) {
         unsigned n = gs_sched.wanted ? gs_sched.wanted : gm_conf.maxprocs > 0 ? (unsigned)gm_conf.maxprocs : cpus();
-        gs_sched.start_time = (int64_t)gm_os_nanotime(); /* sysmon reads it */
+        gs_sched.start_time = gs_sched.clock = (int64_t)gm_os_nanotime(); /* sysmon reads them */
         if (!make_procs(n)) error = -ENOMEM;
         else if (!gs_sysmon_start()) error = -EAGAIN;
         if (!error) {
             gs_fork_handlers();
+            atexit(stop_at_exit);
             gs_overflow_watch();
+            gs_dump_on_quit();
             gs_runq_alone = n == 1;
             gs_sched_lock();
             gm_store_release(&gs_sched.procs, n);
@@ -133,9 +143,10 @@ static void take_unheld(void) {
     gm_store_relaxed(&gs_sched.stop_wait, waits);
 }
 
-/* The caller keeps its P, if it has one. */
-static void stop_world(struct gs_m *m) {
+/* The caller keeps its P, if it has one. Waits no longer than so many nanoseconds; who comes later stops all the same. */
+static void stop_world(struct gs_m *m, int64_t longest) {
     static const int64_t LOOK_AGAIN = 200000;
+    int64_t start = (int64_t)gm_os_nanotime();
     gs_sched_lock();
     gm_store_relaxed(&gs_sched.stopping, 1);
     gs_sched.stop_wait = gs_sched.procs - (m ? 1 : 0);
@@ -143,6 +154,7 @@ static void stop_world(struct gs_m *m) {
     take_unheld();
     gs_sched_unlock();
     for (uint32_t waits; (waits = gm_load_acquire(&gs_sched.stop_wait)) != 0;) {
+        if ((int64_t)gm_os_nanotime() - start > longest) return;
         gm_os_futex_wait(&gs_sched.stop_wait, waits, LOOK_AGAIN);
         gs_sched_lock();
         take_unheld();
@@ -191,6 +203,25 @@ static void start_world(struct gs_m *m, unsigned n) {
     gs_wake_p();
 }
 
+static uint32_t stopper; /* 1: somebody stops the world, one at a time */
+
+/* False: the process is about to end with the world stopped. Goroutines that wait yield, so that they can be stopped. */
+static bool begin_stop(struct gs_g *self) {
+    uint32_t nobody = 0;
+    while (!gm_cas_acquire(&stopper, &nobody, 1)) {
+        nobody = 0;
+        if (gm_load_relaxed(&gs_sched.exiter)) return false;
+        if (gs_is_goroutine(self)) gs_yield();
+        else gm_os_futex_wait(&stopper, 1, 1000000);
+    }
+    return true;
+}
+
+static void end_stop(void) {
+    gm_store_release(&stopper, 0);
+    gm_os_futex_wake(&stopper, 1);
+}
+
 int go_maxprocs(int n) {
     unsigned before = gm_load_acquire(&gs_sched.started) ? gs_procs() : 0;
     if (before == 0) {
@@ -200,22 +231,32 @@ int go_maxprocs(int n) {
     }
     unsigned wanted = n > GS_MAX_PROCS ? GS_MAX_PROCS : (unsigned)n;
     if (n < 1 || wanted == before) return (int)before;
-    static uint32_t busy; /* one at a time; goroutines that come meanwhile yield, so that they can be stopped */
-    uint32_t nobody = 0;
     struct gs_g *self = gs_self();
-    while (!gm_cas_acquire(&busy, &nobody, 1)) {
-        nobody = 0;
-        if (gs_is_goroutine(self)) gs_yield();
-        else gm_os_futex_wait(&busy, 1, 1000000);
-    }
+    if (!begin_stop(self)) return (int)before;
     before = gs_procs();
     if (make_procs(wanted)) {
-        stop_world(self->m);
+        stop_world(self->m, INT64_MAX);
         start_world(self->m, wanted);
     }
-    gm_store_release(&busy, 0);
-    gm_os_futex_wake(&busy, 1);
+    end_stop();
     return (int)before;
+}
+
+/* ---- exit: nobody runs beside the program's handlers and destructors. A handler that waits for a goroutine starts them
+ * again; one that is registered after the first go() runs before all this. */
+
+static void stop_at_exit(void) {
+    static const int64_t LONGEST = 10000000; /* a goroutine that computes without a call does not hold up the exit */
+    struct gs_g *self = gs_self();
+    if (!begin_stop(self)) return;
+    gm_store_relaxed(&gs_sched.exiter, self);
+    stop_world(self->m, LONGEST);
+}
+
+void gs_world_again(struct gs_m *m) {
+    gm_store_relaxed(&gs_sched.exiter, NULL);
+    start_world(m, gs_procs());
+    end_stop();
 }
 
 /* ---- fork: the child keeps the thread that called fork and, if that ran a goroutine, the goroutine with its P. The other
@@ -241,8 +282,10 @@ static void fork_parent(void) {
 }
 
 static void forget_others(struct gs_g *self) {
-    for (struct gs_g *g = gs_sched.all_g; g; g = g->all_next)
-        if (g != self && !(g->flags & GS_G_STANDIN) && g->state != GS_G_IDLE) g->state = GS_G_IDLE;
+    for (struct gs_g *g = gs_sched.all_g; g; g = g->all_next) {
+        if (g->flags & GS_G_STANDIN) g->tid = g == self ? gm_os_gettid() : 0;
+        else if (g != self && g->state != GS_G_IDLE) g->state = GS_G_IDLE;
+    }
     gs_sched.queue_head = gs_sched.queue_tail = NULL;
     gs_sched.queue_count = gs_sched.spinning = gs_sched.stopping = 0;
     gs_sched.idle_p = NULL;
@@ -251,6 +294,8 @@ static void forget_others(struct gs_g *self) {
     gs_sched.blocked_standins = gs_sched.made = gs_sched.ended = 0;
     gs_sched.sysmon_asleep = 0;
     gs_sched.in_poller = false;
+    gs_sched.exiter = NULL;
+    stopper = 0;
 }
 
 static void fork_child(void) {

@@ -1,6 +1,7 @@
 /* The core of the scheduler: goroutines begin, yield, park, are made ready, block and end, with one P and with several. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
@@ -313,26 +314,6 @@ TEST_LIMIT(maxprocs_changes_while_they_run, 60) {
 
 /* ---- stacks */
 
-static void deep(void *bytes) {
-    size_t n = (size_t)(uintptr_t)bytes;
-    volatile char *p = __builtin_alloca(n);
-    for (size_t i = 0; i < n; i += 1024) p[i] = 1;
-    add_one(NULL);
-}
-TEST(stacks_have_the_size_asked_for) {
-    go(deep, (void *)(uintptr_t)(200 << 10));
-    expect_eq(go_stack(8 << 20, deep, (void *)(uintptr_t)((8 << 20) - (16 << 10))), 0);
-    expect_eq(go_stack(1000, add_one, NULL), 0);
-    wait_for(&count, 3);
-    expect_eq(go_stack(SIZE_MAX / 2, add_one, NULL), -ENOMEM);
-    expect_eq(go_stack((size_t)1 << 40, add_one, NULL), -ENOMEM);
-}
-
-TEST(an_overflow_hits_the_guard) {
-    if (SANITIZED) skip("the sanitizer has its own handler");
-    expect_dies(SIGSEGV, NULL, go(deep, (void *)(uintptr_t)(258 << 10)); usleep(3000000));
-}
-
 static void stays(void *arg) { hog(NULL); }
 static void tally(void *low, void *sp, void *high, void *arg) {
     expect(low <= sp && sp < high);
@@ -378,6 +359,141 @@ TEST_LIMIT(the_child_of_a_fork_goes_on, 30) {
     }
     int status = check_wait(child, 10);
     expect(WIFEXITED(status) && WEXITSTATUS(status) == 8);
+}
+
+/* What was asleep or set in the parent is so in the parent only, and both can set anew. */
+static void rings(void *arg) { gm_add_acq_rel(&count, 1); }
+static void sleeps_short(void *arg) {
+    go_sleep(50000000);
+    add_one(NULL);
+}
+TEST_LIMIT(sleeps_and_timers_stay_in_the_parent, 30) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    go_maxprocs(2);
+    for (int i = 0; i < 100; i++) go(sleeps_short, NULL);
+    gotimer *t = gotimer_after(50000000, rings, NULL);
+    usleep(10000);
+    pid_t child = fork();
+    if (child == 0) {
+        usleep(100000);
+        if (gm_load_acquire(&count) != 0 || go_count() != 0) _exit(1);
+        gotimer_reset(t, 1000000);
+        go(sleeps_short, NULL);
+        wait_for(&count, 2);
+        usleep(1000);
+        _exit(go_count());
+    }
+    wait_for(&count, 101);
+    int status = check_wait(child, 10);
+    expect(WIFEXITED(status));
+    expect_eq(WEXITSTATUS(status), 0);
+}
+
+/* Forks while others take and give stacks, timers and queues: no lock is left taken in a child. */
+static void churns(void *arg) {
+    while (!gm_load_relaxed(&stop)) {
+        go_stack(32 << 10, rings, NULL);
+        go_sleep(1000);
+    }
+}
+TEST_LIMIT(a_fork_at_any_moment, 60) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    go_maxprocs(3);
+    for (int i = 0; i < 4; i++) go(churns, NULL);
+    for (int i = 0; i < 100; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            gm_store_relaxed(&count, 0);
+            go_stack(32 << 10, rings, NULL);
+            go(sleeps_short, NULL);
+            wait_for(&count, 2);
+            _exit(3);
+        }
+        int status = check_wait(child, 10);
+        if (!expect(WIFEXITED(status) && WEXITSTATUS(status) == 3)) break;
+    }
+    gm_store_relaxed(&stop, 1);
+}
+
+static void execs(void *arg) { execl("/bin/sh", "sh", "-c", "ls /proc/self/fd | wc -l | grep -qx 4 && exit 42", (char *)NULL); }
+TEST_LIMIT(exec_from_a_goroutine, 30) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    pid_t child = fork();
+    if (child == 0) {
+        int p[2];
+        for (int fd = 3; fd < 1024; fd++) close(fd);
+        if (pipe(p) == 0) go_poll(p[0], POLLIN, 1000), close(p[0]), close(p[1]);
+        go(hog, NULL);
+        go(hog, NULL);
+        go(execs, NULL);
+        usleep(10000000);
+        _exit(1);
+    }
+    int status = check_wait(child, 10);
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
+/* ---- exit */
+
+static uint32_t beats;
+static void beat(void *arg) {
+    for (;;) {
+        gm_add_relaxed(&beats, 1);
+        go_yield();
+    }
+}
+static void computes(void *arg) {
+    for (;;) gm_add_relaxed(&count, 1);
+}
+/* Registered before the first go(), so it runs after the stop. */
+static void nothing_moves(void) {
+    uint32_t before = gm_load_relaxed(&beats);
+    usleep(20000);
+    if (before == 0 || gm_load_relaxed(&beats) != before) _exit(9);
+}
+static struct gs_lock handler_lock;
+static struct gs_g *waits_at_exit;
+static void wakes(void *arg) {
+    gs_lock_acquire(&handler_lock, GS_RANK_SYNC);
+    struct gs_g *g = waits_at_exit;
+    gs_lock_release(&handler_lock);
+    gs_ready(g);
+}
+static void waits_for_a_goroutine(void) {
+    go(wakes, NULL);
+    gs_lock_acquire(&handler_lock, GS_RANK_SYNC);
+    waits_at_exit = gs_self();
+    gs_park_unlock(&handler_lock, GS_WAIT_SEM);
+    uint32_t before = gm_load_relaxed(&beats);
+    while (gm_load_relaxed(&beats) == before) go_sleep(100000); /* all run again */
+}
+static void exits_with(void *status) { exit((int)(intptr_t)status); }
+static int exit_status(void (*handler)(void), bool on_a_goroutine, bool computing) {
+    pid_t child = fork();
+    if (child == 0) {
+        atexit(handler);
+        go_maxprocs(3);
+        go(beat, NULL);
+        if (computing) go(computes, NULL);
+        while (gm_load_relaxed(&beats) < 1000) usleep(100);
+        if (!on_a_goroutine) exit(5);
+        go(exits_with, (void *)(intptr_t)5);
+        usleep(10000000);
+        _exit(1);
+    }
+    int status = check_wait(child, 10);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+TEST_LIMIT(exit_stops_the_others, 30) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    expect_eq(exit_status(nothing_moves, false, false), 5);
+    expect_eq(exit_status(nothing_moves, true, false), 5);
+    expect_eq(exit_status(nothing_moves, false, true), 5);
+}
+TEST_LIMIT(a_handler_of_exit_may_wait_for_a_goroutine, 30) {
+    if (SANITIZED) skip("the sanitizer does not support threads after a fork");
+    expect_eq(exit_status(waits_for_a_goroutine, false, false), 5);
+    expect_eq(exit_status(waits_for_a_goroutine, true, false), 5);
 }
 
 static uint32_t parked;

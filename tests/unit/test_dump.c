@@ -1,0 +1,321 @@
+/* What is seen of goroutines from outside: go_dump, the report on SIGQUIT, the last words of a panic. */
+/* Frames are what is looked at: each function keeps its own. */
+#pragma GCC optimize("no-optimize-sibling-calls")
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include "libgomalloc/base/atomic.h"
+#include "sched/gosched.h"
+#include "sched/proc.h"
+#include "sched/state.h"
+#include "tests/check.h"
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+#define KEPT __attribute__((noipa))
+
+/* ---- a process whose stderr we read */
+
+struct child {
+    pid_t pid;
+    int err;
+};
+static char text[65536];
+
+static struct child child_of(void (*body)(void)) {
+    struct child c;
+    int ends[2];
+    if (pipe(ends)) abort();
+    c.pid = fork();
+    if (c.pid == 0) {
+        dup2(ends[1], 2);
+        close(ends[0]);
+        signal(SIGQUIT, SIG_DFL); /* shells ignore it for what runs in the background */
+        alarm(20);
+        body();
+        _exit(0);
+    }
+    close(ends[1]);
+    c.err = ends[0];
+    return c;
+}
+
+/* All it writes, and its status. */
+static int end_of(struct child c) {
+    size_t used = 0;
+    int status;
+    for (ssize_t n; used < sizeof text - 1 && (n = read(c.err, text + used, sizeof text - 1 - used)) > 0;) used += (size_t)n;
+    text[used] = 0;
+    close(c.err);
+    waitpid(c.pid, &status, 0);
+    return status;
+}
+
+static bool has(const char *words) {
+    if (strstr(text, words)) return true;
+    static bool shown;
+    diag("missing: %s", words);
+    if (shown) return false;
+    shown = true;
+    for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) diag("| %.*s", (int)(end - line), line);
+    return false;
+}
+
+/* The part of the text from a heading to the next empty line has the function's frame. */
+static bool shows(const char *heading, const char *function) {
+    char wanted[128];
+    char *from = strstr(text, heading), *end = from ? strstr(from, "\n\n") : NULL;
+    snprintf(wanted, sizeof wanted, "\n%s(...)\n\t", function);
+    char *at = from ? strstr(from, wanted) : NULL;
+    return (at && (!end || at < end)) || has(heading) ? at != NULL || has(wanted) : false;
+}
+
+/* ---- goroutines in all states */
+
+static gochan *nobody_sends;
+static int pipes[2];
+static volatile int stop;
+static uint32_t spins;
+static KEPT void deeper(int n) {
+    int v;
+    if (n > 0) deeper(n - 1);
+    else gochan_recv(nobody_sends, &v);
+}
+static void receiver(void *arg) { deeper(3); }
+static KEPT void spin(void *arg) {
+    gm_store_relaxed(&spins, 1);
+    while (!stop) {}
+}
+static void sleeper(void *arg) {
+    go_sleep(INT64_C(3600000000000));
+}
+static KEPT void waits_in_read(void) {
+    char c;
+    if (read(pipes[0], &c, 1) < 0) abort();
+}
+static void blocked(void *arg) {
+    go_entersyscall();
+    waits_in_read();
+    go_exitsyscall();
+}
+static void selects(void *arg) {
+    gochan *another = gochan_make(0, 0);
+    gocase cases[] = { GO_RECV(nobody_sends, NULL), GO_SEND(another, NULL) };
+    goselect(cases, 2);
+}
+static void reads_socket(void *arg) {
+    char c;
+    go_read(pipes[0], &c, 1);
+}
+static void never_run(void *arg) {}
+static void locked(void *arg) {
+    go_lock_thread();
+    receiver(NULL);
+}
+static void *plain(void *arg) {
+    deeper(1);
+    return NULL;
+}
+
+static KEPT void prepare(void) {
+    nobody_sends = gochan_make(sizeof(int), 0);
+    expect_eq(pipe(pipes), 0);
+    go_maxprocs(3);
+    go(receiver, NULL);
+    go(sleeper, NULL);
+    go(blocked, NULL);
+    go(selects, NULL);
+    go(reads_socket, NULL);
+    go(locked, NULL);
+    go(spin, NULL);
+    while (!gm_load_relaxed(&spins)) usleep(100);
+    usleep(30000);
+}
+
+static uint32_t dumped;
+static void dumps(void *fd) {
+    go_maxprocs(0);
+    go_dump((int)(intptr_t)fd);
+    gm_store_release(&dumped, 1);
+}
+
+static void read_dump(int fd) {
+    size_t used = 0;
+    for (struct pollfd p = { .fd = fd, .events = POLLIN }; used < sizeof text - 1 && poll(&p, 1, 200) > 0;) {
+        ssize_t n = read(fd, text + used, sizeof text - 1 - used);
+        if (n <= 0) break;
+        used += (size_t)n;
+    }
+    text[used] = 0;
+}
+
+TEST(a_dump_shows_every_state) {
+    int ends[2];
+    pthread_t thread;
+    if (SANITIZED) skip("a goroutine of the test never calls the library, which the sanitizer's scheduler starves");
+    expect_eq(pipe(ends), 0);
+    prepare();
+    pthread_create(&thread, NULL, plain, NULL);
+    usleep(10000);
+    go(dumps, (void *)(intptr_t)ends[1]);
+    while (!gm_load_acquire(&dumped)) usleep(1000);
+    read_dump(ends[0]);
+    expect(strncmp(text, "goroutine 8 [running]:\ndumps(...)\n\t", 35) == 0);
+    expect(shows("goroutine 1 [chan receive]:", "deeper"));
+    expect(shows("goroutine 1 [chan receive]:", "receiver"));
+    expect(shows("goroutine 2 [sleep]:", "sleeper"));
+    expect(shows("goroutine 3 [syscall]:", "blocked"));
+    expect(shows("goroutine 4 [select]:", "selects"));
+    expect(shows("goroutine 5 [IO wait]:", "reads_socket"));
+    expect(shows("goroutine 6 [chan receive, locked to thread]:", "locked"));
+    expect(has("goroutine 7 [running]:\n\tgoroutine running on other thread; stack unavailable\n"));
+    expect(has("\ncreated by prepare\n\t"));
+    expect(shows("\nthread ", "plain"));
+    expect(strstr(text, "gs_") == NULL);
+    stop = 1;
+}
+
+static void waits_a_while(void) {
+    nobody_sends = gochan_make(sizeof(int), 0);
+    go(receiver, NULL);
+    usleep(5000);
+    int64_t ago = (int64_t)150000000000;
+    for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next)
+        if (!(gm_load_relaxed(&g->flags) & GS_G_STANDIN)) gm_store_relaxed(&g->wait_since, gm_load_relaxed(&g->wait_since) - ago);
+    go_dump(2);
+}
+TEST(long_waits_are_told_in_minutes) {
+    expect_eq(end_of(child_of(waits_a_while)), 0);
+    expect(has("goroutine 1 [chan receive, 2 minutes]:\n"));
+}
+
+static void one_that_has_not_run(void *arg) {
+    go(never_run, NULL);
+    go_dump(2);
+    _exit(0);
+}
+static void dump_of_fresh(void) {
+    go_maxprocs(1);
+    go(one_that_has_not_run, NULL);
+    usleep(2000000);
+}
+TEST(one_that_never_ran_shows_its_function) {
+    expect_eq(end_of(child_of(dump_of_fresh)), 0);
+    expect(shows("goroutine 2 [runnable]:", "never_run"));
+    expect(has("\ncreated by one_that_has_not_run\n"));
+}
+
+/* Everything changes while it is looked at; nothing may crash. */
+static uint32_t left;
+static gochan *traffic;
+static void sends(void *arg) {
+    for (int i = 0; i < 3000; i++) gochan_send(traffic, &i);
+    gm_sub_relaxed(&left, 1);
+}
+static void receives(void *arg) {
+    for (int i = 0, v; i < 3000; i++) gochan_recv(traffic, &v);
+    gm_sub_relaxed(&left, 1);
+}
+TEST_LIMIT(dumps_in_the_middle_of_traffic, 60) {
+    int null = open("/dev/null", O_WRONLY), n = 0;
+    traffic = gochan_make(sizeof(int), 2);
+    go_maxprocs(2);
+    for (int round = 0; round < 4; round++) {
+        gm_store_relaxed(&left, 40);
+        for (int i = 0; i < 20; i++) {
+            go_stack(i & 1 ? 16 << 10 : 64 << 10, sends, NULL);
+            go_stack(i & 1 ? 128 << 10 : 32 << 10, receives, NULL);
+        }
+        for (; gm_load_relaxed(&left) > 0; n++) go_dump(null);
+    }
+    diag("%d dumps", n);
+    expect(n > 4);
+}
+
+/* ---- SIGQUIT */
+
+static KEPT void quits(void) {
+    prepare();
+    kill(getpid(), SIGQUIT);
+    sleep(10);
+}
+TEST_LIMIT(quit_reports_all_and_ends_with_2, 30) {
+    if (SANITIZED) skip("as above");
+    int status = end_of(child_of(quits));
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 2);
+    expect(strncmp(text, "SIGQUIT: quit\nPC=0x", 19) == 0);
+    expect(shows("main thread [running]:", "quits"));
+    expect(shows("goroutine 1 [chan receive]:", "deeper"));
+    expect(shows("goroutine 3 [syscall]:", "blocked"));
+    expect(shows("goroutine 7 [running]:", "spin"));
+}
+
+static void quits_with_core(void) {
+    setenv("GOTRACEBACK", "crash", 1);
+    prepare();
+    kill(getpid(), SIGQUIT);
+    sleep(10);
+}
+TEST_LIMIT(with_gotraceback_crash_the_signal_ends_it, 30) {
+    if (SANITIZED) skip("as above");
+    int status = end_of(child_of(quits_with_core));
+    expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGQUIT);
+    expect(shows("goroutine 7 [running]:", "spin"));
+}
+
+static void no_goroutines(void) {
+    gochan_make(0, 1);
+    kill(getpid(), SIGQUIT);
+    sleep(10);
+}
+static void own(int sig) { _exit(7); }
+static void own_handler(void) {
+    signal(SIGQUIT, own);
+    prepare();
+    kill(getpid(), SIGQUIT);
+    sleep(10);
+}
+static void ignores(void) {
+    signal(SIGQUIT, SIG_IGN);
+    go(never_run, NULL);
+    kill(getpid(), SIGQUIT);
+    _exit(8);
+}
+TEST_LIMIT(quit_is_the_programs_own_otherwise, 30) {
+    int status = end_of(child_of(no_goroutines));
+    expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGQUIT);
+    expect_str(text, "");
+    status = end_of(child_of(ignores));
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 8);
+    if (SANITIZED) return;
+    status = end_of(child_of(own_handler));
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    expect_str(text, "");
+}
+
+/* ---- panics */
+
+static KEPT void closes(void) {
+    gochan_close(NULL);
+}
+static void closer(void *arg) { closes(); }
+static KEPT void panics(void) {
+    go(closer, NULL);
+    sleep(10);
+}
+TEST_LIMIT(a_panic_shows_its_stack, 30) {
+    int status = end_of(child_of(panics));
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 2);
+    expect(strncmp(text, "panic: close of nil channel\n\ngoroutine 1 [running]:\ngosched_chan_close", 70) == 0);
+    expect(shows("goroutine 1 [running]:", "closes"));
+    expect(shows("goroutine 1 [running]:", "closer"));
+    expect(has("\ncreated by panics\n"));
+}
+
+TEST_MAIN()
