@@ -62,6 +62,7 @@ struct gs_g {
     uint32_t state;            /* enum gs_state; relaxed but where proc.c says otherwise */
     uint32_t flags;            /* GS_G_* below; set when the record is made */
     struct gs_g *link;         /* next in the global queue, a list of ready ones, or a free list */
+    struct gs_g *above, *below;    /* of the first of a pile in the global queue (queue.c) */
     char *stack_low, *stack_high;  /* the usable stack, above the guard; of stand-ins NULL */
     char *stack_top;           /* where its first frame begins: coloured by its place (stack.c) */
     enum gs_guard guard;
