@@ -6,7 +6,7 @@
 
 enum { SLEEPERS = 1000000 };
 /* All are asleep before the first one wakes. ns */
-static const int64_t LEAD = INT64_C(12000000000), SPREAD = INT64_C(2000000000);
+static const int64_t LEAD = INT64_C(16000000000), SPREAD = INT64_C(2000000000);
 
 static int64_t begin;
 static int64_t ended;

@@ -15,7 +15,7 @@ func cpuSeconds() float64 {
 // A million goroutines asleep until instants drawn from two seconds: the CPU time from when the last one was started
 // until the last one has ended.
 func sleepAll() float64 {
-	const sleepers, lead, spread = 1000000, 12 * time.Second, 2000000000
+	const sleepers, lead, spread = 1000000, 16 * time.Second, 2000000000
 	var ended atomic.Int64
 	all := make(chan struct{}, 1)
 	begin := time.Now().Add(lead)
