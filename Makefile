@@ -212,14 +212,37 @@ build/bench/sched-go: $(wildcard bench/sched/go/*.go)
 	@mkdir -p $(@D)
 	go build -o $@ $^
 
+# Programs that never free: as they are, with the distribution's collector, and in Go.
+build/bench/gc-%-libgc: bench/gc/%.c bench/gc/garbage.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -DWITH_LIBGC -o $@ $< -lgc
+
+build/bench/gc-%: bench/gc/%.c bench/gc/garbage.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -o $@ $<
+
+build/bench/gc-go: $(wildcard bench/gc/go/*.go)
+	@mkdir -p $(@D)
+	go build -o $@ $^
+
+build/bench/bin/runner: bench/runner.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
 -include $(wildcard build/bench/*.d build/bench/sched/*.d)
 
-bench-programs: all build/bench/sched-c build/bench/sched-load build/bench/sched-go
+bench-programs: all build/bench/sched-c build/bench/sched-load build/bench/sched-go build/bench/gc-trees build/bench/gc-churn \
+                build/bench/gc-trees-libgc build/bench/gc-churn-libgc build/bench/gc-go build/bench/bin/runner
 
 bench-sched: setup-build all
 	@sh bench/setup.sh
 	@$(SUB) bench-programs
 	bench/sched/run
+
+bench-gc: setup-build all
+	@sh bench/setup.sh
+	@$(SUB) bench-programs
+	bench/gc/run
 
 # ---- what a user runs
 
@@ -259,4 +282,4 @@ sizeclass:
 clean:
 	rm -rf build
 
-.PHONY: all clean test prove prove-unit test-programs stress fuzz bench bench-programs bench-sched demo install sizeclass
+.PHONY: all clean test prove prove-unit test-programs stress fuzz bench bench-programs bench-sched bench-gc demo install sizeclass
