@@ -62,6 +62,7 @@ struct gs_g {
     struct gs_m *m;            /* NULL while it does not run, and always in a stand-in */
     uint32_t state;            /* enum gs_state; relaxed but where proc.c says otherwise */
     uint32_t flags;            /* GS_G_* below; set when the record is made */
+    uint32_t hold;             /* trim.c: 0, or a look is needed before it runs; atomic */
     struct gs_g *link;         /* next in the global queue, a list of ready ones, or a free list */
     struct gs_m *locked_m;     /* go_lock_thread */
     enum gs_guard guard;

@@ -53,6 +53,9 @@ void go_unlock_thread(void) GOSCHED_API(unlock_thread);
 void go_entersyscall(void) GOSCHED_API(entersyscall);
 void go_exitsyscall(void) GOSCHED_API(exitsyscall);
 
+/* Gives those pages of the stacks of waiting goroutines back to the kernel that are not in use any more; returns the bytes. Happens by
+ * itself to goroutines that wait for longer than ten seconds. */
+size_t go_release_stacks(void) GOSCHED_API(release_stacks);
 /* Writes all goroutines with their stacks to the descriptor, in the format of Go's tracebacks, and the plain threads that wait in a
  * call of this header. Those that run on other threads meanwhile are named without a stack. */
 void go_dump(int fd) GOSCHED_API(dump);

@@ -74,10 +74,10 @@ static ssize_t run(struct io *io, enum gs_poll_way way, attempt *try, attempt *b
     return r;
 }
 
-static ssize_t answer(ssize_t r) {
-    if (r >= 0) return r;
-    gs_set_errno((int)-r);
-    return -1;
+/* `before`: the caller's errno, which what was tried on the way may have changed. */
+static ssize_t answer(ssize_t r, int before) {
+    gs_set_errno(r < 0 ? (int)-r : before);
+    return r < 0 ? -1 : r;
 }
 
 /* ---- reading and writing */
@@ -168,24 +168,28 @@ static ssize_t run_whole(struct io *io, enum gs_poll_way way, attempt *try, atte
 }
 
 ssize_t go_read(int fd, void *buf, size_t n) {
+    int before = gs_errno();
     struct io io = { .fd = fd, .buf = buf, .n = n };
-    return answer(run(&io, GS_POLL_READ, try_read, block_read));
+    return answer(run(&io, GS_POLL_READ, try_read, block_read), before);
 }
 
 ssize_t go_write(int fd, const void *buf, size_t n) {
+    int before = gs_errno();
     struct io io = { .fd = fd, .buf = (char *)buf, .n = n };
-    return answer(run_whole(&io, GS_POLL_WRITE, try_write, block_write));
+    return answer(run_whole(&io, GS_POLL_WRITE, try_write, block_write), before);
 }
 
 ssize_t go_recv(int fd, void *buf, size_t n, int flags) {
+    int before = gs_errno();
     struct io io = { .fd = fd, .buf = buf, .n = n, .flags = flags };
     bool whole = (flags & MSG_WAITALL) && !(flags & MSG_PEEK) && n > 0;
-    return answer(whole ? run_whole(&io, GS_POLL_READ, try_recv, try_recv) : run(&io, GS_POLL_READ, try_recv, try_recv));
+    return answer(whole ? run_whole(&io, GS_POLL_READ, try_recv, try_recv) : run(&io, GS_POLL_READ, try_recv, try_recv), before);
 }
 
 ssize_t go_send(int fd, const void *buf, size_t n, int flags) {
+    int before = gs_errno();
     struct io io = { .fd = fd, .buf = (char *)buf, .n = n, .flags = flags };
-    return answer(run_whole(&io, GS_POLL_WRITE, try_send, try_send));
+    return answer(run_whole(&io, GS_POLL_WRITE, try_send, try_send), before);
 }
 
 /* ---- connections */
@@ -213,8 +217,9 @@ static ssize_t try_accept(struct io *io) {
 }
 
 int go_accept(int fd, struct sockaddr *address, socklen_t *size) {
+    int before = gs_errno();
     struct io io = { .fd = fd, .address = address, .size = size };
-    int r = (int)answer(run(&io, GS_POLL_READ, try_accept, try_accept));
+    int r = (int)answer(run(&io, GS_POLL_READ, try_accept, try_accept), before);
     if (r >= 0) renew(r);
     return r;
 }
@@ -227,6 +232,7 @@ static ssize_t connected(struct io *io) {
 }
 
 int go_connect(int fd, const struct sockaddr *address, socklen_t size) {
+    int before = gs_errno();
     struct io io = { .fd = fd };
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0) return -1;
@@ -234,13 +240,13 @@ int go_connect(int fd, const struct sockaddr *address, socklen_t size) {
     if (!(flags & O_NONBLOCK)) fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     int error = connect(fd, address, size) == 0 ? 0 : gs_errno();
     if (!(flags & O_NONBLOCK)) fcntl(fd, F_SETFL, flags);
-    if (error == EINPROGRESS) return (int)answer(run(&io, GS_POLL_WRITE, connected, connected));
+    if (error == EINPROGRESS) return (int)answer(run(&io, GS_POLL_WRITE, connected, connected), before);
     if (error == EAGAIN) { /* a local socket whose listener's queue is full: nothing tells when it is not */
         go_entersyscall();
         error = connect(fd, address, size) == 0 ? 0 : gs_errno();
         go_exitsyscall();
     }
-    return (int)answer(-error);
+    return (int)answer(-error, before);
 }
 
 /* The record starts afresh before the number can be somebody else's. Who came between that and the close waits for a
@@ -281,13 +287,15 @@ static int poll_until(struct gs_poll *d, short events, int64_t until) {
 }
 
 int go_poll(int fd, short events, int64_t ns) {
+    int before = gs_errno();
     struct gs_poll *d = gs_poll_of(fd);
     if (!d) return -1;
-    return (int)answer(poll_until(d, events, ns < 0 ? INT64_MAX : gs_deadline_in(ns)));
+    return (int)answer(poll_until(d, events, ns < 0 ? INT64_MAX : gs_deadline_in(ns)), before);
 }
 
 int go_set_deadline(int fd, int64_t ns) {
+    int before = gs_errno();
     struct gs_poll *d = gs_poll_of(fd);
     if (!d) return -1;
-    return (int)answer(gs_poll_set_deadline(d, ns == 0 ? 0 : ns < 0 ? 1 : gs_deadline_in(ns)));
+    return (int)answer(gs_poll_set_deadline(d, ns == 0 ? 0 : ns < 0 ? 1 : gs_deadline_in(ns)), before);
 }

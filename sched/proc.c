@@ -85,6 +85,7 @@
 #include "sched/stack.h"
 #include "sched/state.h"
 #include "sched/switch.h"
+#include "sched/trim.h"
 
 GM_TLS struct gs_g *volatile gs_current;
 struct gs_sched gs_sched;
@@ -161,7 +162,7 @@ static GM_NOINLINE void refused(struct gs_m *m, struct gs_g *left) {
 GM_INLINE void arrive(struct gs_m *m) {
     struct gs_g *left = m->left;
     if (left == NULL) return;
-    m->left = NULL;
+    gm_store_release(&m->left, NULL); /* left is off its stack: partner in trim.c */
     if (m->commit == commit_unlock) gs_lock_release(m->commit_arg);
     else if (m->commit == commit_yield) gs_put_local(m->commit_arg, left);
     else if (!m->commit(left, m->commit_arg)) refused(m, left);
@@ -172,8 +173,10 @@ GM_INLINE void adopt(struct gs_m *m, struct gs_g *g) {
     gm_store_relaxed(&m->p->tick, m->p->tick + 1);
     g->m = m;
     gm_store_relaxed(&g->state, GS_G_RUNNING);
-    m->g = g;
+    gm_store_release(&m->g, g);
     gs_current = g;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* first the state, then the look; the processor's part is trim.c's */
+    if (GM_UNLIKELY(gm_load_acquire(&g->hold) != 0)) gs_trim_wait(g);
 }
 
 /* The next one of m's own queue, if the scheduler need not be asked. */
@@ -191,7 +194,7 @@ GM_INLINE void leave(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void
     struct gs_m *m = g->m;
     if (GM_UNLIKELY(g->guard == GS_GUARD_CANARY) && !gs_stack_intact(g)) gs_overflowed(g, NULL);
     struct gs_g *next = g->locked_m ? NULL : next_here(m);
-    m->left = g;
+    gm_store_relaxed(&m->left, g); /* before m->g changes, for trim.c */
     m->commit = commit;
     m->commit_arg = arg;
     g->m = NULL;
@@ -200,7 +203,7 @@ GM_INLINE void leave(struct gs_g *g, bool (*commit)(struct gs_g *, void *), void
         gs_fiber_switch(g, next->fiber, next->stack_low, next->stack_high);
         gs_switch(&g->sp, next->sp);
     } else {
-        m->g = NULL;
+        gm_store_release(&m->g, NULL);
         gs_current = &m->g0;
         gs_fiber_switch(g, m->g0.fiber, m->g0.stack_low, m->g0.stack_high);
         gs_switch(&g->sp, m->g0.sp);
@@ -219,9 +222,9 @@ static bool commit_global(struct gs_g *g, void *arg) {
 
 void gs_leave_without_p(struct gs_g *g) {
     struct gs_m *m = g->m;
-    m->left = g;
+    gm_store_relaxed(&m->left, g);
     m->commit = commit_global;
-    m->g = NULL;
+    gm_store_release(&m->g, NULL);
     g->m = NULL;
     gs_current = &m->g0;
     gs_fiber_switch(g, m->g0.fiber, m->g0.stack_low, m->g0.stack_high);

@@ -171,10 +171,19 @@ void gs_stack_put(struct gs_g *g) {
 }
 
 size_t gs_stack_trim(const struct gs_g *g) {
-    uintptr_t page = gm_os_page_size();
+    enum { AT_ONCE = 256 };
+    unsigned char present[AT_ONCE];
+    size_t page = gm_os_page_size(), bytes = 0;
     char *low = g->stack_low + (g->guard == GS_GUARD_CANARY ? page : 0);
     char *sp = (char *)((uintptr_t)g->sp & ~(page - 1));
-    return sp > low && gm_os_release(low, (size_t)(sp - low)) ? (size_t)(sp - low) : 0;
+    for (size_t part; low < sp; low += part) {
+        part = (size_t)(sp - low) < AT_ONCE * page ? (size_t)(sp - low) : AT_ONCE * page;
+        if (quiet(SYS_mincore, low, part, (long)(uintptr_t)present) != 0) break;
+        size_t n = 0;
+        for (size_t i = 0; i < part / page; i++) n += present[i] & 1;
+        if (n > 0 && gm_os_release(low, part)) bytes += n * page;
+    }
+    return bytes;
 }
 
 size_t gs_stack_mapped(void) { return gm_load_relaxed(&pool.mapped); }

@@ -1,6 +1,6 @@
 /* A thread without a P that looks at the others every 0.2 to 1 ms while any P runs, and sleeps when none does: takes Ps
  * away from blocked calls, asks goroutines that ran for 10 ms to yield at their next call, polls when nobody did for 10 ms, runs
- * timers that nobody ran, and wakes a P for work that the waking rule of proc.c left to wait. */
+ * timers that nobody ran, gives back unused pages of stacks, and wakes a P for work that the waking rule of proc.c left to wait. */
 #include <pthread.h>
 
 #include "libgomalloc/conf.h"
@@ -8,6 +8,7 @@
 #include "sched/deadlock.h"
 #include "sched/runq.h"
 #include "sched/state.h"
+#include "sched/trim.h"
 
 static const int64_t SHORTEST = 200000, LONGEST = 1000000, SLICE = 10000000;
 
@@ -48,6 +49,7 @@ static bool look(int64_t now) {
         if (state == GS_P_SYSCALL) did |= retake(p, now);
         else if (state == GS_P_RUNNING) slice(p, now);
     }
+    gs_trim_some(now);
     gs_run_timers(LONGEST); /* those of Ps whose goroutines do not come through the scheduler */
     /* What was queued while somebody spun, who then found something else. */
     if (gm_load_relaxed(&gs_sched.queue_count) > 0) gs_wake_p();
@@ -60,15 +62,20 @@ static bool look(int64_t now) {
     return did;
 }
 
+/* Of two times to wait the shorter; negative is for ever. */
+static int64_t sooner(int64_t a, int64_t b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
+
 static void sleep_while_idle(void) {
     gs_sched_lock();
     bool idle = gs_sched.idle_p_count == gs_sched.procs && gs_sched.procs > 0 && !gs_sched.stopping;
     if (idle) gm_store_relaxed(&gs_sched.sysmon_asleep, 1);
     gs_sched_unlock();
+    int64_t since = (int64_t)gm_os_nanotime();
     for (uint32_t poked = 2; idle && gm_load_relaxed(&gs_sched.sysmon_asleep); poked = 2) {
         gm_cas_acquire(&gs_sched.sysmon_asleep, &poked, 1); /* pairs with the release in gs_deadlock_suspected */
-        int64_t again = gs_deadlock_look(), line = gm_conf.schedtrace > 0 ? gm_conf.schedtrace * 1000000 : -1;
-        gm_os_futex_wait(&gs_sched.sysmon_asleep, 1, again < 0 || (line > 0 && line < again) ? line : again);
+        int64_t line = gm_conf.schedtrace > 0 ? gm_conf.schedtrace * 1000000 : -1;
+        int64_t wait = sooner(sooner(gs_deadlock_look(), line), gs_trim_idle((int64_t)gm_os_nanotime(), since));
+        gm_os_futex_wait(&gs_sched.sysmon_asleep, 1, wait);
         gs_trace((int64_t)gm_os_nanotime());
     }
 }

@@ -23,6 +23,7 @@
 #include "sched/stack.h"
 #include "sched/state.h"
 #include "sched/timer.h"
+#include "sched/trim.h"
 
 static struct gs_lock start_lock;
 
@@ -322,6 +323,7 @@ static void fork_child(void) {
     gs_stack_fork_child();
     gs_timers_fork_child();
     gs_lock_reset(&start_lock);
+    gs_trim_fork_child();
     if (gm_load_relaxed(&gs_hooks.fork_child)) gm_load_relaxed(&gs_hooks.fork_child)();
     gs_sysmon_start();
 }

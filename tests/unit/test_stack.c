@@ -153,7 +153,8 @@ TEST(guards_fall_back_one_after_the_other) {
 static sigjmp_buf back;
 static void jump(int sig) { siglongjmp(back, 1); }
 static void jump_info(int sig, siginfo_t *info, void *context) { siglongjmp(back, info->si_addr == (void *)64 ? 2 : 3); }
-static void fault(void *arg) { *(volatile int *)64 = 1; }
+static volatile int *volatile nowhere = (volatile int *)64;
+static void fault(void *arg) { *nowhere = 1; }
 
 TEST(a_handler_from_before_gets_its_faults) {
     not_sanitized();
@@ -233,6 +234,77 @@ TEST(no_memory_for_a_stack_is_an_error) {
     wait_for(&count, made + 1);
     expect_eq(go(add_one, NULL), 0); /* what is dead is used again */
     wait_for(&count, made + 2);
+}
+
+/* ---- pages given back */
+
+enum { DEEP = 200 << 10 };
+static uint32_t parked, touched_wrong;
+static uint32_t keep_value(uint32_t depth) {
+    volatile uint32_t value = depth * 7 + 1;
+    if (depth == 0) {
+        gm_add_acq_rel(&parked, 1);
+        while (!gm_load_acquire(&let_go)) go_sleep(200000000);
+    } else if (keep_value(depth - 1) != (depth - 1) * 7 + 1) {
+        gm_add_relaxed(&touched_wrong, 1);
+    }
+    return value;
+}
+__attribute__((noinline)) static void touch(size_t n) {
+    volatile char *p = __builtin_alloca(n);
+    for (size_t i = 0; i < n; i += 1024) p[i] = 1;
+}
+static void goes_deep_then_waits(void *arg) {
+    touch(DEEP);
+    if (keep_value(20) != 20 * 7 + 1) gm_add_relaxed(&touched_wrong, 1);
+    touch(DEEP);
+    add_one(NULL);
+}
+TEST(unused_pages_of_waiting_ones_are_given_back) {
+    if (SANITIZED) skip("frames and memory are the sanitizer's");
+    enum { N = 100 };
+    for (int i = 0; i < N; i++) expect_eq(go(goes_deep_then_waits, NULL), 0);
+    wait_for(&parked, N);
+    usleep(20000);
+    long before = check_rss_kib();
+    size_t bytes = go_release_stacks();
+    expect(bytes >= N * (DEEP - (16 << 10)));
+    expect(before - check_rss_kib() >= (long)(bytes >> 10) * 9 / 10);
+    expect_eq(go_release_stacks(), 0); /* nothing is left, and who did not run is not asked again */
+    gm_store_release(&let_go, 1);
+    wait_for(&count, N);
+    expect_eq(gm_load_acquire(&touched_wrong), 0);
+}
+
+/* Goroutines that wait for moments only, while somebody trims without a pause: what they have on their stacks stays. */
+static uint32_t stop;
+static uint32_t checked(uint32_t depth, uint32_t seed) {
+    volatile uint32_t words[64];
+    for (uint32_t i = 0; i < 64; i++) words[i] = seed + i;
+    if (depth == 0) go_sleep(1 + seed % 20000);
+    else if (checked(depth - 1, seed + depth)) return 1;
+    for (uint32_t i = 0; i < 64; i++)
+        if (words[i] != seed + i) return 1;
+    return 0;
+}
+static void comes_and_goes(void *arg) {
+    for (uint32_t i = 0; !gm_load_relaxed(&stop); i++) {
+        if (checked(i % 40, i)) gm_add_relaxed(&touched_wrong, 1);
+        go_yield();
+    }
+    add_one(NULL);
+}
+TEST_LIMIT(trimming_disturbs_nobody, 60) {
+    enum { N = 40 };
+    go_maxprocs(3);
+    for (int i = 0; i < N; i++) go(comes_and_goes, NULL);
+    size_t bytes = 0;
+    int64_t end = check_now_ns() + (check_stress() ? INT64_C(30000000000) : INT64_C(1000000000));
+    while (check_now_ns() < end) bytes += go_release_stacks();
+    gm_store_relaxed(&stop, 1);
+    wait_for(&count, N);
+    expect_eq(gm_load_acquire(&touched_wrong), 0);
+    expect(bytes > 0);
 }
 
 TEST_MAIN()
