@@ -19,7 +19,7 @@ struct bench_case *bench_add_n(const char *name, bench_fn *fn, const int64_t *ar
 }
 
 void bench_threads(struct bench_case *c, int n) { registered(c)->Threads(n); }
-void bench_wall_time(struct bench_case *c) { registered(c)->UseRealTime(); }
+void bench_wall_time(struct bench_case *c) { registered(c)->UseRealTime()->MeasureProcessCPUTime(); }
 void bench_manual_time(struct bench_case *c) { registered(c)->UseManualTime(); }
 void bench_fixed(struct bench_case *c, int64_t iterations) { registered(c)->Iterations(iterations); }
 

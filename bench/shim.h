@@ -37,7 +37,7 @@ struct bench_case *bench_add_n(const char *name, bench_fn *fn, const int64_t *ar
 #define bench_add(name, fn, ...) \
     bench_add_n((name), (fn), (const int64_t[]){ 0, ##__VA_ARGS__ } + 1, sizeof (int64_t[]){ 0, ##__VA_ARGS__ } / sizeof(int64_t) - 1)
 void bench_threads(struct bench_case *c, int n);
-/* The time counts that passed, not what the benchmark's thread used; the default is the latter. */
+/* The time counts that passed, and CPU time is the whole process's; the default is what the benchmark's thread used. */
 void bench_wall_time(struct bench_case *c);
 /* The time counts that bench_time gave. */
 void bench_manual_time(struct bench_case *c);

@@ -374,6 +374,15 @@ void gs_yield(void) {
     *g->m->error = saved;
 }
 
+bool gs_yield_to_few(void) {
+    enum { FEW = 8 };
+    struct gs_g *g = gs_self();
+    struct gs_p *p = gs_is_goroutine(g) ? g->m->p : NULL;
+    if (!p || gm_load_acquire(&p->tail) - gm_load_acquire(&p->head) - 1 >= FEW) return false;
+    gs_yield();
+    return true;
+}
+
 /* ---- beginning and end */
 
 GM_NORETURN void gs_main(void) {

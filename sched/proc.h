@@ -45,6 +45,9 @@ unsigned gs_procs_made(void);          /* records of Ps that exist, those beyond
 struct gs_p *gs_proc(unsigned id);     /* id < gs_procs_made() */
 /* Whether g, which runs, does well to wait a moment without parking: others run beside it, and none on its own P wait for it. */
 bool gs_worth_spinning(const struct gs_g *g);
+/* Lets those run that are queued on the caller's P, if they are few: one of them may be who the caller is about to wait for, and
+ * then neither has to park. False: nobody is, or many are. */
+bool gs_yield_to_few(void);
 /* Starts the scheduler if it is not yet there. 0 or -errno. go() and timers do. */
 int gs_start(void);
 

@@ -2,6 +2,8 @@
  *
  *   look     at each channel without its lock: of those that seem able to go a random one is tried, until one goes. Most
  *            selects end here, with one lock taken.
+ *   yield    if nothing can go and a few others are queued here, they run first, and then a second look: four senders that are
+ *            each about to send come at the price of one yield in place of four parkings.
  *   decide   all channels locked, in the order of their addresses (so two selects cannot wait for each other):
  *            once more, as something may have come meanwhile; else, if there is one, the default.
  *   wait     a waiter in each channel's queue, all sharing one claim word (waitq.h), then park. Parking gives the
@@ -35,7 +37,7 @@ struct select {
     bool ordered;              /* locks came in order, each once, as they do where cases stand in an array of channels made in turn */
 };
 
-/* xorshift; owned by the thread. Only used before the select parks. */
+/* xorshift; owned by the thread. Not used in a function that has parked or yielded. */
 static GM_TLS uint32_t random_state;
 
 static uint32_t random_below(uint32_t n) {
@@ -127,6 +129,9 @@ GM_INLINE int look(struct select *s, int i) {
     }
     return -1;
 }
+
+/* After others have run, perhaps on another thread: not inlined, so that no address of a thread-local is kept from before. */
+static GM_NOINLINE int look_again(struct select *s) { return look(s, choose(s)); }
 
 /* Shell's sort (no recursion, no memory); of few, insertion alone. */
 static void order_locks(struct select *s) {
@@ -253,5 +258,6 @@ int goselect(gocase *cases, size_t n) {
     int index = survey(&s);
     if (GM_UNLIKELY(s.chans <= 1)) return select_one(&s);
     index = look(&s, index);
+    if (index < 0 && s.fallback < 0 && gs_yield_to_few()) index = look_again(&s);
     return checked(cases, index >= 0 ? index : decide(&s));
 }

@@ -276,6 +276,28 @@ TEST(unused_pages_of_waiting_ones_are_given_back) {
     expect_eq(gm_load_acquire(&touched_wrong), 0);
 }
 
+static void goes_deep_for_ever(void *arg) {
+    touch(DEEP);
+    gm_add_acq_rel(&parked, 1);
+    gochan_recv(NULL, NULL);
+}
+static void sysmon_gives_back(bool busy) {
+    if (SANITIZED) skip("frames and memory are the sanitizer's");
+    if (!check_stress()) skip("takes 12 s; STRESS=1");
+    enum { N = 100 };
+    go_maxprocs(2);
+    for (int i = 0; i < N; i++) go(goes_deep_for_ever, NULL);
+    wait_for(&parked, N);
+    long before = check_rss_kib(), wanted = N * (DEEP >> 10) * 9 / 10;
+    for (int i = 0; i < 200 && before - check_rss_kib() < wanted; i++) {
+        if (busy) go(add_one, NULL);
+        usleep(100000);
+    }
+    expect(before - check_rss_kib() >= wanted);
+}
+TEST_LIMIT(sysmon_gives_back_while_all_wait, 30) { sysmon_gives_back(false); }
+TEST_LIMIT(sysmon_gives_back_while_others_run, 30) { sysmon_gives_back(true); }
+
 /* Goroutines that wait for moments only, while somebody trims without a pause: what they have on their stacks stays. */
 static uint32_t stop;
 static uint32_t checked(uint32_t depth, uint32_t seed) {
