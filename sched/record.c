@@ -7,6 +7,7 @@
 
 #include "libgomalloc/meta.h"
 #include "sched/gosched.h"
+#include "sched/runq.h"
 #include "sched/sanitize.h"
 #include "sched/stack.h"
 #include "sched/state.h"
@@ -131,4 +132,25 @@ static bool walk_stack(struct gs_g *g, void *arg) {
 void gs_walk_stacks(void (*fn)(void *low, void *sp, void *high, void *arg), void *arg) {
     struct stack_walk w = { fn, arg };
     gs_walk(walk_stack, &w);
+}
+
+/* ---- numbers */
+
+unsigned gs_procs_id(void) {
+    struct gs_g *g = gs_current;
+    return g && g->m && g->m->p ? g->m->p->id : 0;
+}
+unsigned gs_procs(void) { return gm_load_acquire(&gs_sched.procs); }
+unsigned gs_procs_made(void) { return gm_load_acquire(&gs_sched.p_made); }
+struct gs_p *gs_proc(unsigned id) { return gs_sched.p[id]; }
+unsigned gs_blocked_threads(void) { return gm_load_relaxed(&gs_sched.blocked_standins); }
+
+bool gs_worth_spinning(const struct gs_g *g) {
+    if (!gs_is_goroutine(g)) return gs_procs() != 1;
+    return gs_procs() > 1 + gm_load_relaxed(&gs_sched.idle_p_count) + gm_load_relaxed(&gs_sched.spinning) && gs_runq_empty(g->m->p);
+}
+
+uint64_t go_id(void) {
+    struct gs_g *g = gs_current;
+    return g ? g->id : 0;
 }

@@ -70,7 +70,7 @@ static size_t trim(struct gs_g *const *list, unsigned n) {
 
 /* Takes hold of g if it is one to be trimmed; waiting since before `until`, 0: however long. */
 static bool hold(struct gs_g *g, int64_t until) {
-    if ((g->flags & GS_G_STANDIN) || gm_load_relaxed(&g->state) != GS_G_WAITING || gm_load_relaxed(&g->hold) != 0) return false;
+    if ((gm_load_relaxed(&g->flags) & GS_G_STANDIN) || gm_load_relaxed(&g->state) != GS_G_WAITING || gm_load_relaxed(&g->hold) != 0) return false;
     if (until != 0 && gm_load_relaxed(&g->wait_since) > until) return false;
     gm_store_relaxed(&g->hold, HELD); /* ordered by barrier_everywhere */
     return true;

@@ -96,7 +96,8 @@ int gs_start(void) {
     gs_lock_acquire(&start_lock, GS_RANK_START);
     if (!gs_sched.started) {
         unsigned n = gs_sched.wanted ? gs_sched.wanted : gm_conf.maxprocs > 0 ? (unsigned)gm_conf.maxprocs : cpus();
-        gs_sched.start_time = gs_sched.clock = (int64_t)gm_os_nanotime(); /* sysmon reads them */
+        gs_sched.start_time = (int64_t)gm_os_nanotime(); /* sysmon reads it */
+        gm_store_relaxed(&gs_sched.clock, gs_sched.start_time);
         if (!make_procs(n)) error = -ENOMEM;
         else if (!gs_sysmon_start()) error = -EAGAIN;
         if (!error) {
