@@ -203,9 +203,66 @@ build/fuzz/fuzz: $(fuzz_sources) tests/fuzz/model.h $(CORE) $(OS)
 	clang -std=gnu17 -O1 -g -fno-builtin -ftls-model=initial-exec -pthread -D_GNU_SOURCE -DGM_BUILD -DGM_DEBUG \
 	    -DFUZZ_COVERAGE -fsanitize=fuzzer -I. -w -o $@ $(fuzz_sources) $(CORE) $(OS)
 
+# ---- benchmarks
+
 bench: setup-build all
 	@sh bench/setup.sh
 	bench/run
+
+# Programs measured against Go; those of C use the library as any program would, by linking it.
+BENCHFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -pthread -D_GNU_SOURCE -I. -Ilibgomalloc -Igc -Isched -MMD -MP
+bench_sched := $(patsubst bench/%.c,build/bench/%.o,$(filter-out bench/sched/load.c,$(wildcard bench/sched/*.c)))
+
+build/bench/%.o: bench/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -c -o $@ $<
+
+build/bench/shim.o: bench/shim.cpp bench/shim.h Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(filter-out -std=gnu17,$(BENCHFLAGS)) -std=gnu++17 -c -o $@ $<
+
+build/bench/sched-c: $(bench_sched) build/bench/shim.o build/libgomalloc.so
+	$(CXX) -o $@ $(filter %.o,$^) -Lbuild -lgomalloc -Wl,-rpath,$(CURDIR)/build -lbenchmark -pthread
+
+build/bench/sched-load: bench/sched/load.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -o $@ $<
+
+build/bench/sched-go: $(wildcard bench/sched/go/*.go)
+	@mkdir -p $(@D)
+	go build -o $@ $^
+
+# Programs that never free: as they are, with the distribution's collector, and in Go.
+build/bench/gc-%-libgc: bench/gc/%.c bench/gc/garbage.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -DWITH_LIBGC -o $@ $< -lgc
+
+build/bench/gc-%: bench/gc/%.c bench/gc/garbage.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -o $@ $<
+
+build/bench/gc-go: $(wildcard bench/gc/go/*.go)
+	@mkdir -p $(@D)
+	go build -o $@ $^
+
+build/bench/bin/runner: bench/runner.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+-include $(wildcard build/bench/*.d build/bench/sched/*.d)
+
+bench-programs: all build/bench/sched-c build/bench/sched-load build/bench/sched-go build/bench/gc-trees build/bench/gc-churn \
+                build/bench/gc-trees-libgc build/bench/gc-churn-libgc build/bench/gc-go build/bench/bin/runner
+
+bench-sched: setup-build all
+	@sh bench/setup.sh
+	@$(SUB) bench-programs
+	bench/sched/run
+
+bench-gc: setup-build all
+	@sh bench/setup.sh
+	@$(SUB) bench-programs
+	bench/gc/run
 
 # ---- what a user runs
 
@@ -255,4 +312,4 @@ sizeclass:
 clean:
 	rm -rf build
 
-.PHONY: all clean test prove prove-unit test-programs stress fuzz bench demo install sizeclass
+.PHONY: all clean test prove prove-unit test-programs stress fuzz bench bench-programs bench-sched bench-gc demo install sizeclass

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the Debian packages that bench/run needs and that are missing. Quiet, and nothing happens the
+# Installs the Debian packages that the benchmarks of this folder need and that are missing. Quiet, and nothing happens the
 # second time.
 set -eu
 
 packages="
-    gcc g++ libc6-dev perl
+    gcc g++ libc6-dev perl libbenchmark-dev golang-go libgc-dev
     libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4
     bash coreutils gawk git jq lua5.4 php-cli python3 redis-server redis-tools ruby sqlite3 xz-utils zstd"
 

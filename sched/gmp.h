@@ -56,21 +56,27 @@ struct gs_caller {
     } while (0)
 
 struct gs_g {
-    /* the M that runs it; read by others only for traces */
+    /* What a switch, a park and a wake-up touch: one cache line. The M that runs it writes, others read for traces; while it waits
+     * param is its waker's (waitq.h). */
     void *sp;                  /* saved stack pointer while it does not run */
     struct gs_m *m;            /* NULL while it does not run, and always in a stand-in */
     uint32_t state;            /* enum gs_state; relaxed but where proc.c says otherwise */
     uint32_t flags;            /* GS_G_* below; set when the record is made */
     uint32_t hold;             /* trim.c: 0, or a look is needed before it runs; atomic */
     struct gs_g *link;         /* next in the global queue, a list of ready ones, or a free list */
+    struct gs_m *locked_m;     /* go_lock_thread */
+    enum gs_guard guard;
+    enum gs_wait wait_reason;
+    int64_t wait_since;        /* gs_sched.clock when it parked; 0: not known */
+    void *param;               /* what the waker passes */
+
+    struct gs_g *above, *below;    /* of the first of a pile in the global queue (queue.c) */
     char *stack_low, *stack_high;  /* the usable stack, above the guard; of stand-ins NULL */
     char *stack_top;           /* where its first frame begins: coloured by its place (stack.c) */
-    enum gs_guard guard;
     uint64_t id;               /* 1, 2, ...; 0: a stand-in */
     void (*fn)(void *);
     void *arg;
-    struct gs_m *locked_m;     /* go_lock_thread */
-    uint32_t lock_depth;
+    uint32_t lock_depth;       /* of go_lock_thread */
     uint32_t wake;             /* stand-in: the futex it sleeps on, 1 = made ready */
     void *fiber;               /* ThreadSanitizer's name of the stack */
     void *fake_stack;          /* AddressSanitizer's */
@@ -78,11 +84,8 @@ struct gs_g {
     void *created_at;          /* where it called it: a return address */
 
     /* sync, chan, select: see waitq.h */
-    void *param;               /* what the waker passes */
     struct gs_waiter *waiting; /* of a select: its waiters */
     uint32_t select_done;      /* 0 -> 1 by the waker that wins */
-    enum gs_wait wait_reason;
-    int64_t wait_since;        /* gs_sched.clock when it parked; 0: not known */
 
     /* the goroutine itself */
     struct gs_defer *defers;

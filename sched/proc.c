@@ -106,35 +106,6 @@ __attribute__((noipa)) void gs_set_errno(int e) { *__errno_location() = e; }
 
 /* ---- queues */
 
-void gs_global_put(struct gs_g *first, struct gs_g *last, unsigned n) {
-    last->link = NULL;
-    if (gs_sched.queue_tail) gs_sched.queue_tail->link = first;
-    else gs_sched.queue_head = first;
-    gs_sched.queue_tail = last;
-    gm_store_relaxed(&gs_sched.queue_count, gs_sched.queue_count + n);
-}
-
-struct gs_g *gs_global_get(struct gs_p *p, unsigned max) {
-    unsigned n = gs_sched.queue_count / gs_sched.procs + 1;
-    if (gs_sched.queue_count == 0) return NULL;
-    if (n > gs_sched.queue_count) n = gs_sched.queue_count;
-    if (max > 0 && n > max) n = max;
-    if (n > GS_RUNQ / 2) n = GS_RUNQ / 2;
-    struct gs_g *first = gs_sched.queue_head, *g = first;
-    struct gs_g *rest = first->link;
-    unsigned taken = 1, count;
-    for (struct gs_g *overflow; taken < n; taken++) {
-        g = rest;
-        struct gs_g *after = g->link;
-        if (gs_runq_length(p) >= GS_RUNQ || !gs_runq_put(p, g, &overflow, &count)) break;
-        rest = after;
-    }
-    gs_sched.queue_head = rest;
-    if (!rest) gs_sched.queue_tail = NULL;
-    gm_store_relaxed(&gs_sched.queue_count, gs_sched.queue_count - taken);
-    return first;
-}
-
 static void put_global_list(struct gs_g *first) {
     struct gs_g *last = first;
     unsigned n = 1;
@@ -147,7 +118,10 @@ static void put_global_list(struct gs_g *first) {
 void gs_put_local(struct gs_p *p, struct gs_g *g) {
     struct gs_g *overflow;
     unsigned n;
-    if (GM_UNLIKELY(!gs_runq_put(p, g, &overflow, &n))) put_global_list(overflow);
+    if (GM_LIKELY(gs_runq_put(p, g, &overflow, &n))) return;
+    gs_sched_lock();
+    gs_global_pile(overflow, n);
+    gs_sched_unlock();
 }
 
 void gs_put_next(struct gs_p *p, struct gs_g *g) {

@@ -10,8 +10,10 @@ struct gs_sched {
     uint32_t procs;            /* changed while the world is stopped */
     uint32_t p_made;           /* p[0 .. p_made-1] exist; those from procs on are dead, but for their timers */
     uint32_t wanted;           /* go_maxprocs before the start; 0: not called */
-    struct gs_g *queue_head, *queue_tail;   /* the global queue */
-    uint32_t queue_count;
+    struct gs_g *queue_head, *queue_tail;   /* the global queue: its line (queue.c) */
+    struct gs_g *pile_top, *pile_bottom;    /* and its piles */
+    int64_t pile_taken;        /* coarse time at which one of the lowest was taken */
+    uint32_t queue_count;      /* of both */
     struct gs_p *idle_p;
     uint32_t idle_p_count;
     struct gs_m *idle_m;
@@ -41,8 +43,11 @@ extern GM_HIDDEN struct gs_sched gs_sched;
 #define gs_sched_lock() gs_lock_acquire(&gs_sched.lock, GS_RANK_SCHED)
 #define gs_sched_unlock() gs_lock_release(&gs_sched.lock)
 
-/* ---- the global queue; the lock is held */
-void gs_global_put(struct gs_g *first, struct gs_g *last, unsigned n);
+/* ---- queue.c: the global queue; the lock is held */
+void gs_global_put(struct gs_g *first, struct gs_g *last, unsigned n);  /* linked; at the end of the line */
+void gs_global_pile(struct gs_g *first, unsigned n);                    /* linked, what overflowed */
+/* One, and some more into p's ring; max: at most so many, 0: p's share. 1 is for fairness: one of
+ * those that wait longest, NULL if all that is there are piles whose time has not come. */
 struct gs_g *gs_global_get(struct gs_p *p, unsigned max);
 
 /* ---- proc.c */

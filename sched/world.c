@@ -290,7 +290,7 @@ static void forget_others(struct gs_g *self) {
         if (g->flags & GS_G_STANDIN) g->tid = g == self ? gm_os_gettid() : 0;
         else if (g != self && g->state != GS_G_IDLE) g->state = GS_G_IDLE;
     }
-    gs_sched.queue_head = gs_sched.queue_tail = NULL;
+    gs_sched.queue_head = gs_sched.queue_tail = gs_sched.pile_top = gs_sched.pile_bottom = NULL;
     gs_sched.queue_count = gs_sched.spinning = gs_sched.stopping = 0;
     gs_sched.idle_p = NULL;
     gs_sched.idle_p_count = gs_sched.idle_m_count = gs_sched.m_count = 0;

@@ -213,7 +213,7 @@ files_are_short() {
 
 # The words are put together here, so that this file does not hold them.
 nothing_is_unfinished() { texts | xargs grep -nwE "TO""DO|FIX""ME|X""XX|HA""CK" | nothing; }
-no_tab_indents() { texts | grep -v '^Makefile$' | xargs grep -nP '^ *\t' | nothing; }
+no_tab_indents() { texts | grep -vE '^Makefile$|\.go$' | xargs grep -nP '^ *\t' | nothing; }
 no_space_ends_a_line() { texts | xargs grep -nE ' +$' | nothing; }
 stands_alone() { texts | xargs grep -nE "(^|[^[:alnum:]_.])/(wo""rk|ho""me|ro""ot)/|(^|[^[:alnum:]_/])sha""red/|\.lib""rary" | nothing; }
 
