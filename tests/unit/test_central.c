@@ -271,7 +271,7 @@ TEST(holes_go_back_and_come_again) {
         for (int i = 0; i < N; i++) check_fill(p[i] = gm_alloc(SIZE), SIZE, (uint64_t)i);
         for (int i = 0; i < N; i++)
             if (i % 20) gm_free(p[i]);
-        gm_reclaim();
+        gm_reclaim(0);
         gm_heap_read_stats(&h);
         uint64_t before = h.scavenged;
         expect_eq(h.holes, 0);
@@ -291,13 +291,13 @@ TEST(holes_go_back_and_come_again) {
         gm_heap_read_stats(&h);
         expect_eq(h.holes, 0);
         for (int i = 0; i < N; i++) gm_free(p[i]);
-        gm_reclaim();
+        gm_reclaim(0);
     }
     /* A span with holes that goes back to the heap as a whole. */
     for (int i = 0; i < N; i++) p[i] = gm_alloc(SIZE);
     for (int i = 0; i < N; i++)
         if (i % 20) gm_free(p[i]);
-    gm_reclaim();
+    gm_reclaim(0);
     expect(gm_central_release_holes(UINT64_MAX, true) > 0);
     for (int i = 0; i < N; i += 20) gm_free(p[i]);
     expect_all_home();
