@@ -17,7 +17,7 @@ man_page() {
 # Each line "    $ COMMAND", in order, in a copy of the tree's outline.
 readme() {
     need gcc gdb man
-    mkdir "$SCRATCH/tree" && cp -rs "$PWD"/{Makefile,libgomalloc,sched,preload,tests} "$SCRATCH/tree/" && cd "$SCRATCH/tree" || return 1
+    mkdir "$SCRATCH/tree" && cp -rs "$PWD"/{Makefile,libgomalloc,gc,sched,preload,tests} "$SCRATCH/tree/" && cd "$SCRATCH/tree" || return 1
     cp -r "$BUILD" build && find build -exec touch -d 'now + 1 hour' {} + || return 1
     local line n=0
     while read -r line; do

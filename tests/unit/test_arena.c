@@ -38,7 +38,7 @@ TEST(the_primary_is_as_large_as_memory_suggests) {
     expect_eq(fake.calls[FAKE_RESERVE], 1);
     /* Nothing but the page index is ready, and nothing at all has been touched. */
     expect_at_most(fake.committed, 32 * MIB);
-    expect_eq(fake_resident(PRIMARY.index.bits, 4 * MIB), 0);
+    expect_eq(fake_resident(PRIMARY.index.all_bits, 4 * MIB), 0);
 }
 
 TEST(it_is_halved_until_it_can_be_had) {
