@@ -81,7 +81,6 @@ static void sleeps_through(void *(*wait)(void), void (*wake)(void)) {
 }
 
 static void write_one(void) { expect_eq(write(ends[1], "1", 1), 1); }
-static pthread_t sleeper;
 static void nothing(int signal) {}
 static void kick(void) {
     struct sigaction a = {.sa_handler = nothing};
@@ -133,12 +132,7 @@ SLEEPS(sem_timedwait, post, struct timespec t = in_a_minute(CLOCK_REALTIME); ret
 SLEEPS(pthread_cond_wait, signal_cond, pthread_mutex_lock(&mutex); pthread_cond_wait(&cond, &mutex); pthread_mutex_unlock(&mutex); return NULL)
 SLEEPS(pthread_cond_timedwait, signal_cond, struct timespec t = in_a_minute(CLOCK_REALTIME); pthread_mutex_lock(&mutex); pthread_cond_timedwait(&cond, &mutex, &t);
        pthread_mutex_unlock(&mutex); return NULL)
-static void *napper(void *arg) {
-    while (!leave) nap(1000000);
-    return (void *)77;
-}
 static void wake_nobody(void) {}
-SLEEPS(pthread_join, wake_nobody, void *result; pthread_create(&sleeper, NULL, napper, NULL); pthread_join(sleeper, &result); return result)
 SLEEPS(waitpid, wake_nobody, pid_t p = fork(); if (p == 0) { usleep(1500000); _exit(0); } leave = 0; int s; pid_t r = waitpid(p, &s, 0); leave |= r == p; return (void *)(long)r)
 static int pair[2];
 static void send_one(void) { expect_eq(send(pair[1], "1", 1, 0), 1); }
