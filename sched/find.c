@@ -27,7 +27,7 @@ void gs_run_timers(int64_t late) {
         int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
         if (when == 0) continue;
         if (now == 0) now = (int64_t)gm_os_nanotime();
-        if (when + late <= now) gm_load_relaxed(&gs_hooks.run_timers)(gs_sched.p[i], now);
+        if (when <= now - late) gm_load_relaxed(&gs_hooks.run_timers)(gs_sched.p[i], now);
     }
 }
 
