@@ -214,6 +214,135 @@ void gocond_wait(gocond *c) GOSCHED_API(cond_wait);
 void gocond_signal(gocond *c) GOSCHED_API(cond_signal);
 void gocond_broadcast(gocond *c) GOSCHED_API(cond_broadcast);
 
+/* ---- contexts (context.c)
+ *
+ * Go's, but for one thing: references are counted. Each function that returns a context gives the caller a reference, which
+ * goctx_release takes back; goctx_retain makes another one, for a goroutine that is handed the context, say. A context holds
+ * one to its parent, so parents may be released while children live. Releasing does not cancel. NULL and errno: no memory, no
+ * thread. A NULL parent panics. The background needs no counting. */
+typedef struct gocontext gocontext;
+gocontext *goctx_background(void) GOSCHED_API(ctx_background);
+/* *cancel (unless cancel is NULL) becomes goctx_cancel. */
+gocontext *goctx_with_cancel(gocontext *parent, void (**cancel)(gocontext *)) GOSCHED_API(ctx_with_cancel);
+gocontext *goctx_with_timeout(gocontext *parent, int64_t ns, void (**cancel)(gocontext *)) GOSCHED_API(ctx_with_timeout);
+/* when: CLOCK_MONOTONIC in ns. */
+gocontext *goctx_with_deadline(gocontext *parent, int64_t when, void (**cancel)(gocontext *)) GOSCHED_API(ctx_with_deadline);
+/* Keys are compared as addresses; NULL panics. Who owns the value is the program's business. */
+gocontext *goctx_with_value(gocontext *parent, const void *key, void *value) GOSCHED_API(ctx_with_value);
+/* Cancels what one of the first three made, and all below it; the first cancellation counts. Others: nothing happens. */
+void goctx_cancel(gocontext *ctx) GOSCHED_API(ctx_cancel);
+/* The same, saying why, in a number of the program's own other than 0. */
+void goctx_cancel_cause(gocontext *ctx, int cause) GOSCHED_API(ctx_cancel_cause);
+/* Closed when ctx is cancelled; of one that cannot be NULL. It belongs to the context. */
+gochan *goctx_done(gocontext *ctx) GOSCHED_API(ctx_done);
+/* 0 while `done` is open, then -ECANCELED or -ETIMEDOUT. */
+int goctx_err(gocontext *ctx) GOSCHED_API(ctx_err);
+/* 0, what goctx_cancel_cause was given at the first cancelled context from here upwards, or else what goctx_err says. */
+int goctx_cause(gocontext *ctx) GOSCHED_API(ctx_cause);
+/* The earliest deadline from here upwards. False: none. */
+bool goctx_deadline(gocontext *ctx, int64_t *when) GOSCHED_API(ctx_deadline);
+/* The nearest from here upwards, or NULL. */
+void *goctx_value(gocontext *ctx, const void *key) GOSCHED_API(ctx_value);
+/* Returns ctx. */
+gocontext *goctx_retain(gocontext *ctx) GOSCHED_API(ctx_retain);
+/* NULL is allowed. */
+void goctx_release(gocontext *ctx) GOSCHED_API(ctx_release);
+
+/* ---- semaphore, error group, pool, map, keys (semaphore.c, group.c, pool.c, map.c, local.c) */
+
+/* `size` units, of which acquire takes n at a time; first come, first served: who waits for many is not overtaken by who
+ * wants few. More than `size` waits for ever, or for its context. Releasing more than is held panics. */
+typedef struct gosem {
+    int64_t size, used;
+    uint32_t lock;
+    struct gs_waiter *first, *last;
+} gosem;
+void gosem_init(gosem *s, int64_t size) GOSCHED_API(sem_init);
+void gosem_acquire(gosem *s, int64_t n) GOSCHED_API(sem_acquire);
+/* 0, or what goctx_err says: then nothing was taken. What is free is taken from a cancelled context, too. */
+int gosem_acquire_context(gosem *s, gocontext *ctx, int64_t n) GOSCHED_API(sem_acquire_context);
+bool gosem_try_acquire(gosem *s, int64_t n) GOSCHED_API(sem_try_acquire);
+void gosem_release(gosem *s, int64_t n) GOSCHED_API(sem_release);
+
+/* Goroutines that work on one thing: golang.org/x/sync/errgroup. Zero bytes: no limit, no context. */
+typedef struct gogroup {
+    gowaitgroup members;
+    int err;
+    uint32_t running;
+    int limited;
+    struct gosched_sema places;
+    gocontext *ctx;
+} gogroup;
+/* Runs fn(arg) on a goroutine; waits while as many run as the limit allows. The first result other than 0 is the group's, and
+ * cancels its context. 0 or -errno (fn is not called then). */
+int gogroup_go(gogroup *g, int (*fn)(void *arg), void *arg) GOSCHED_API(group_go);
+/* The same without waiting: -EAGAIN at the limit. */
+int gogroup_try_go(gogroup *g, int (*fn)(void *arg), void *arg) GOSCHED_API(group_try_go);
+/* At most n at a time; negative: any number. Panics while any run. */
+void gogroup_set_limit(gogroup *g, int n) GOSCHED_API(group_set_limit);
+/* A context that is cancelled, with the error as its cause, by the first error or when gogroup_wait returns. The group keeps a
+ * reference until then; the caller has one of its own to release. Once per group, before gogroup_go. NULL and errno: no memory. */
+gocontext *gogroup_context(gogroup *g, gocontext *parent) GOSCHED_API(group_context);
+/* Waits for all; the first result other than 0, or 0. */
+int gogroup_wait(gogroup *g) GOSCHED_API(group_wait);
+
+/* A value for each goroutine (and plain thread). 0 is no key. */
+typedef uint32_t golocal_key;
+/* destroy (or NULL) is called at a goroutine's end, after its deferred calls, with each value other than NULL, which is NULL by
+ * then; values set by such calls get the same, three times over. 0 or -EAGAIN: 1024 keys exist. */
+int golocal_create(golocal_key *key, void (*destroy)(void *value)) GOSCHED_API(local_create);
+/* Values are forgotten; destroy is not called. 0 or -EINVAL. */
+int golocal_delete(golocal_key key) GOSCHED_API(local_delete);
+/* NULL: never set, or no such key. */
+void *golocal_get(golocal_key key) GOSCHED_API(local_get);
+/* 0, -EINVAL or -ENOMEM. */
+int golocal_set(golocal_key key, const void *value) GOSCHED_API(local_set);
+
+/* Things to be used again: get gives any that was put, or make(arg), or NULL without make. A pool may drop what it has at any
+ * time: under the collector, what was not used for two cycles. `drop`, if there is one, is called for each dropped item, on any
+ * thread, and must not wait. Set the first three before the first call, and nothing else. */
+typedef struct gopool {
+    void *(*make)(void *arg);
+    void (*drop)(void *item, void *arg);
+    void *arg;
+    struct gs_pool *shelves;
+} gopool;
+void *gopool_get(gopool *p) GOSCHED_API(pool_get);
+/* NULL is allowed: nothing happens. */
+void gopool_put(gopool *p, void *item) GOSCHED_API(pool_put);
+/* Drops all it has. To be called before its memory goes; nobody else uses it meanwhile. It is as new then. */
+void gopool_clear(gopool *p) GOSCHED_API(pool_clear);
+
+/* Go's sync.Map: a map for many threads. Keys are compared as words unless both functions are set, before the first call; then they
+ * must give the same for a key as long as it is in the map, and not use the map. Reading does not lock while keys are words.
+ * The map keeps keys and values as they are given, NULL too, and frees neither. -ENOMEM: the map is as it was. */
+typedef struct gomap {
+    size_t (*hash)(const void *key);
+    bool (*equal)(const void *a, const void *b);
+    gomutex writers;
+    struct gs_table *table, *retired;
+    size_t live;
+    uint32_t version;
+} gomap;
+/* False: not there, *value (unless value is NULL) is NULL. */
+bool gomap_load(gomap *m, const void *key, void **value) GOSCHED_API(map_load);
+/* 0 or -ENOMEM. */
+int gomap_store(gomap *m, const void *key, void *value) GOSCHED_API(map_store);
+/* 1: it was there, *actual is its value; 0: stored, *actual is value; or -ENOMEM. */
+int gomap_load_or_store(gomap *m, const void *key, void *value, void **actual) GOSCHED_API(map_load_or_store);
+/* 1: it was there, *previous was its value; 0: it was not; stored in both cases; or -ENOMEM. */
+int gomap_swap(gomap *m, const void *key, void *value, void **previous) GOSCHED_API(map_swap);
+bool gomap_load_and_delete(gomap *m, const void *key, void **value) GOSCHED_API(map_load_and_delete);
+void gomap_delete(gomap *m, const void *key) GOSCHED_API(map_delete);
+/* Only if it is there and its value is old_value. */
+bool gomap_compare_and_swap(gomap *m, const void *key, void *old_value, void *value) GOSCHED_API(map_compare_and_swap);
+bool gomap_compare_and_delete(gomap *m, const void *key, void *old_value) GOSCHED_API(map_compare_and_delete);
+/* Calls fn for each key, until it returns false. No key comes twice; one that is stored or deleted meanwhile may come or not.
+ * fn may use the map. */
+void gomap_range(gomap *m, bool (*fn)(const void *key, void *value, void *arg), void *arg) GOSCHED_API(map_range);
+/* Empties it and frees its memory; nobody else uses it meanwhile. It is as new then. */
+void gomap_clear(gomap *m) GOSCHED_API(map_clear);
+
 /* ---- defer, panic, recover (defer.c) */
 
 struct gosched_defer {

@@ -82,6 +82,7 @@
 #include "libgomalloc/os/os.h"
 #include "sched/deadlock.h"
 #include "sched/gosched.h"
+#include "sched/local.h"
 #include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sanitize.h"
@@ -445,6 +446,7 @@ static bool commit_dead(struct gs_g *g, void *p) {
 void gs_exit(void) {
     struct gs_g *g = gs_self();
     if (!gs_is_goroutine(g)) pthread_exit(NULL);
+    if (GM_UNLIKELY(g->locals != NULL)) gs_locals_end(g);
     if (g->locked_m) {
         g->locked_m->locked_g = NULL;
         g->locked_m = NULL;

@@ -169,6 +169,7 @@ static int decide(struct select *s, int fallback) {
     }
     if (fallback < 0) return wait_for_one(s);
     unlock_all(s);
+    gs_yield_if_asked(); /* it may be asked in a loop for what others are to do */
     return fallback;
 }
 
@@ -218,6 +219,7 @@ int goselect(gocase *cases, size_t n) {
     }
     if (s.n == 0) {
         if (fallback < 0) gs_park_for_ever(GS_WAIT_SELECT_NO_CASES);
+        gs_yield_if_asked();
         return fallback;
     }
     if (s.n == 1) return select_one(&cases[last], (int)last, fallback);

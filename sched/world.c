@@ -16,6 +16,7 @@
 #include "sched/deadlock.h"
 #include "sched/dump.h"
 #include "sched/gosched.h"
+#include "sched/local.h"
 #include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sanitize.h"
@@ -34,6 +35,7 @@ static struct gs_g *free_standins; /* linked */
 
 static void thread_ends(void *standin) {
     struct gs_g *g = standin;
+    if (g->locals) gs_locals_end(g);
     gs_current = NULL;
     gm_store_relaxed(&g->tid, 0);
     gm_sub_relaxed(&gs_sched.standins, 1);
