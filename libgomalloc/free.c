@@ -71,7 +71,6 @@ GM_NOINLINE void gm_free_odd(void *p) {
         gm_misuse(GM_CRIME_DOUBLE_FREE, p);
     case GM_LARGE:
         gm_large_free(s);
-        gm_scavenge_poll();
         return;
     case GM_FREED: gm_misuse(GM_CRIME_DOUBLE_FREE, p);
     case GM_INTERIOR: gm_misuse(GM_CRIME_FREE_INTERIOR, p);
@@ -86,11 +85,12 @@ GM_NOINLINE void gm_free_full(void *p, size_t class) {
     if (gm_nested()) return gm_nested_defer(p);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
-    gm_scavenge_poll();
     struct gm_cache *c = gm_cache_get();
     if (c) {
         gm_cache_make_room(c, cls);
-        if (gm_cache_push(c, cls, p)) return;
+        bool room = gm_cache_push(c, cls, p);
+        gm_scavenge_poll(); /* behind it: there may be no other call */
+        if (room) return;
     } else if (gm_load_relaxed(&gm_always_slow)) {
         gm_exact_free(p, gm_class_size[cls]);
     }

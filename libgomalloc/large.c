@@ -42,6 +42,7 @@ void *gm_large_alloc(size_t n, size_t align, bool *zero) {
 void gm_large_free(struct gm_span *s) {
     if (s->flags & GM_SPAN_MOVED) gm_sub_relaxed(&moved_spans, 1);
     gm_heap_free(s);
+    gm_scavenge_poll();
 }
 
 /* Clearing and giving back cost the same per page (0.1 us), but what was given back is only resident again
@@ -78,7 +79,10 @@ void *gm_large_realloc(struct gm_span *s, size_t n) {
     if (n > LARGE_MAX) return gm_out_of_memory();
     if (gm_nested()) return gm_realloc_move((void *)s->start, gm_span_bytes(s), n);
     size_t old = s->npages, new = pages_of(n);
-    if (gm_heap_resize(s, new, n)) return (void *)s->start;
+    if (gm_heap_resize(s, new, n)) {
+        if (new < old) gm_scavenge_poll();
+        return (void *)s->start;
+    }
     GM_ASSERT(new > old);
     bool zero;
     struct gm_span *to = new_large(n, 1, &zero);
