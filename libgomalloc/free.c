@@ -91,7 +91,6 @@ GM_NOINLINE void gm_free_odd(void *p) {
         gm_misuse(GM_CRIME_DOUBLE_FREE, p);
     case GM_LARGE:
         if (!gm_large_free(s)) gm_misuse(GM_CRIME_DOUBLE_FREE, p);
-        gm_scavenge_poll();
         return;
     case GM_FREED: gm_misuse(GM_CRIME_DOUBLE_FREE, p);
     case GM_INTERIOR: gm_misuse(GM_CRIME_FREE_INTERIOR, p);
@@ -105,8 +104,8 @@ static GM_NOINLINE void free_full(void *p, unsigned cls) {
     if (gm_nested()) return gm_nested_defer(p);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
     gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
-    gm_scavenge_poll();
     put_back(p, cls);
+    gm_scavenge_poll(); /* behind it: there may be no other call */
 }
 
 /* While allocations are sampled (profile.c) every free comes here: the short way is the hit path's. */

@@ -20,7 +20,7 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/pace.h"
 
-enum { GROW_STEP = 64 * 1024, GROW_MIN = 1024 * 1024, GROW_MAX = 32 * 1024 * 1024 };
+enum { FALL_LEAST = 128 * 1024, GROW_STEP = 64 * 1024, GROW_MIN = 1024 * 1024, GROW_MAX = 32 * 1024 * 1024 };
 
 static struct gm_lock heap_lock = GM_LOCK_INIT(GM_RANK_HEAP);
 static struct gm_heap_stats stats; /* guarded by heap_lock */
@@ -34,7 +34,7 @@ static bool lazily_released;       /* madvise:free was used: the zero bit means 
 static size_t memory_limit = SIZE_MAX;
 enum { ASK_FROM = 4 << 20 };
 const struct gm_heap_roots gm_heap_roots = { &stats, &pace, &memory_limit };
-bool gm_heap_pending;
+bool gm_heap_pending, gm_heap_fallen;
 
 void gm_heap_lock(void) { gm_lock(&heap_lock); }
 void gm_heap_unlock(void) { gm_unlock(&heap_lock); }
@@ -176,8 +176,9 @@ static uint64_t note_need(ptrdiff_t pages) {
     if ((used_pages << GM_PAGE_SHIFT) + dirty_bytes() <= SMALL_HEAP) return 0;
     uint64_t now = gm_os_coarse_time();
     gm_pace_need(&pace, now, used_pages << GM_PAGE_SHIFT);
-    if (pages < 0 && !gm_load_relaxed(&gm_heap_pending) && dirty_bytes() > gm_heap_slack(used_pages << GM_PAGE_SHIFT))
-        gm_store_relaxed(&gm_heap_pending, true);
+    size_t dirty = pages < 0 ? dirty_bytes() : 0, used = used_pages << GM_PAGE_SHIFT;
+    if (dirty > gm_heap_slack(used)) gm_store_relaxed(&gm_heap_pending, true);
+    if (dirty > used / 8 + FALL_LEAST) gm_store_relaxed(&gm_heap_fallen, true);
     return now;
 }
 
@@ -443,6 +444,7 @@ static size_t scavenge(enum pass pass, size_t want, uint64_t until) {
     return done;
 }
 
+size_t gm_heap_scavenge_until(size_t want, uint64_t until) { return scavenge(EVERYTHING, want, until); }
 size_t gm_heap_scavenge(size_t want) { return scavenge(EVERYTHING, want, UINT64_MAX); }
 
 size_t gm_heap_scavenge_idle(size_t want, uint64_t until) {

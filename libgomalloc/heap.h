@@ -35,6 +35,9 @@ size_t gm_heap_scavenge(size_t want);
  * dense nor were freed into during the last second, until the clock (gm_os_nanotime) says `until`. */
 size_t gm_heap_scavenge_idle(size_t want, uint64_t until);
 
+/* As the first, until the clock says `until`. */
+size_t gm_heap_scavenge_until(size_t want, uint64_t until);
+
 /* What the scavenger decides by. */
 struct gm_heap_need {
     size_t used;                   /* bytes of pages in spans */
@@ -46,6 +49,8 @@ void gm_heap_read_need(struct gm_heap_need *out);
 GM_INLINE size_t gm_heap_slack(size_t used) { return used / 10 + 256 * 1024; }
 /* There may be work for the scavenger. Atomic; set by the heap, cleared by gm_heap_read_need. */
 extern GM_HIDDEN bool gm_heap_pending;
+/* More lies free and backed than an eighth of what is in use: set with it, cleared by who acts on it. Atomic. */
+extern GM_HIDDEN bool gm_heap_fallen;
 
 /* Soft limit of the library's memory; SIZE_MAX: none. GM_LIMIT_OF_GROUP stands for that of the control group; it
  * is read when the heap first has some MiB, or the limit is asked for. */

@@ -68,7 +68,10 @@ bool gm_large_free(struct gm_span *s) {
     gm_gc_keep(p);
     bool live = gm_exchange_acq_rel(&s->state, 0) != 0;
     gm_gc_keep(p);
-    if (live) gm_large_release(s);
+    if (live) {
+        gm_large_release(s);
+        gm_scavenge_poll();
+    }
     return live;
 }
 
@@ -122,11 +125,13 @@ void *gm_large_realloc(struct gm_span *s, size_t n) {
     if (n > LARGE_MAX) return gm_out_of_memory();
     if (gm_nested()) return gm_realloc_move((void *)s->start, gm_span_bytes(s), n);
     uintptr_t old = s->start;
-    bool zero, resized = gm_heap_resize(s, pages_of(n), n);
+    size_t before = s->npages, pages = pages_of(n);
+    bool zero, resized = gm_heap_resize(s, pages, n);
     gm_gc_keep(old);
     if (resized) { /* to the profile, one object's end and another's birth */
         if (s->flags & GM_SPAN_SAMPLED) gm_profile_forget((void *)old);
         s->flags &= (uint8_t)~GM_SPAN_SAMPLED;
+        if (pages < before) gm_scavenge_poll();
         return counted((void *)old, n);
     }
     struct gm_span *to = new_large(n, 1, s->flags & (GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE), &zero);

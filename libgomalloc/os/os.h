@@ -115,6 +115,8 @@ bool gm_os_thread_key_set(unsigned key, void *value);
 /* Monotonic clock, nanoseconds; and the same to a few milliseconds, in a tenth of the time. */
 uint64_t gm_os_nanotime(void);
 uint64_t gm_os_coarse_time(void);
+/* CPU time of the calling thread, nanoseconds. */
+uint64_t gm_os_thread_time(void);
 /* Sleeps while *word == expected, at most timeout_ns (negative: for ever). Spurious returns allowed. */
 void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns);
 void gm_os_futex_wake(uint32_t *word, int count);

@@ -358,6 +358,7 @@ uint64_t gm_os_nanotime(void) {
 }
 
 uint64_t gm_os_coarse_time(void) { return gm_os_nanotime(); }
+uint64_t gm_os_thread_time(void) { return gm_os_nanotime(); }
 void fake_advance(uint64_t ns) { __atomic_add_fetch(&fake.now, ns, __ATOMIC_RELAXED); }
 
 enum gm_os_huge_setting gm_os_huge_setting(size_t size) { return fake.huge; }
