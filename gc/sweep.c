@@ -116,7 +116,7 @@ static void sweep_pairs(struct page *p) {
 static void sweep_large(struct page *p, struct gm_span *s) {
     uint8_t white = GM_LARGE_LIVE | next.white, state = white;
     if (gm_load_relaxed(&s->start) != p->start || gm_load_acquire(&s->state) != white) return;
-    size_t bytes = gm_span_bytes(s);
+    size_t bytes = (size_t)gm_load_relaxed(&s->npages) << GM_PAGE_SHIFT;
     if (gm_gc_marked(p->arena, p->start)) {
         if (!gm_cas_acquire(&s->state, &state, state ^ GM_STATE_COLOUR)) return;
         p->t = (struct gc_sweep_totals){ .live_objects = 1, .live_bytes = bytes };

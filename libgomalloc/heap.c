@@ -194,8 +194,8 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, b
     *zero = gm_pageindex_take(&a->index, page, npages) == npages && !lazily_released;
     note_need((ptrdiff_t)npages);
     s->arena = a;
-    s->start = a->base + (page << GM_PAGE_SHIFT);
-    s->npages = (uint32_t)npages;
+    gm_store_relaxed(&s->start, a->base + (page << GM_PAGE_SHIFT));
+    gm_store_relaxed(&s->npages, (uint32_t)npages);
     if (a != &gm_space.primary) s->flags |= GM_SPAN_SPARSE;
     write_entries(s, 0, npages, false);
     return true;
@@ -297,7 +297,7 @@ static bool resize_locked(struct gm_span *s, size_t npages) {
         gm_pageindex_take(&a->index, first + old, more);
         note_need((ptrdiff_t)more);
     }
-    s->npages = (uint32_t)npages;
+    gm_store_relaxed(&s->npages, (uint32_t)npages);
     if (npages > old) write_entries(s, old, npages, false);
     stats.large_live += (npages - old) << GM_PAGE_SHIFT; /* unsigned: shrinking wraps back */
     gm_hooks_moved(((int64_t)npages - (int64_t)old) * (int64_t)GM_PAGE_SIZE);

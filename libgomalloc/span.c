@@ -27,7 +27,8 @@ struct gm_span *gm_span_new(unsigned cls) {
     unsigned nslots = gm_class_slots[cls], nwords = (nslots + 63) / 64;
     struct gm_span *s = gm_fix_get(&records[kind_of(nwords)]);
     if (!s) return NULL;
-    memset(s, 0, sizeof *s + nwords * sizeof s->home[0]);
+    /* Word by word: a sweep may still hold this record for that of a large object which is gone (gc/sweep.c). */
+    for (size_t i = 0; i < sizeof *s / 8 + nwords; i++) gm_store_relaxed((uint64_t *)s + i, 0);
     gm_list_init(&s->link);
     s->cls = (uint8_t)cls;
     s->nwords = (uint8_t)nwords;
