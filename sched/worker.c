@@ -99,7 +99,8 @@ void gs_start_m(struct gs_p *p, bool spinning) {
     }
     if (gs_worker_new(p, spinning)) return;
     if (spinning) gm_sub_relaxed(&gs_sched.spinning, 1);
-    gs_sched_lock();
+    gs_sched_lock(); /* no thread: p's work is for whoever comes back first */
+    for (struct gs_g *g; (g = gs_runq_get(p, false));) gs_global_put(g, g, 1);
     gs_idle_put(p);
     gs_sched_unlock();
 }
