@@ -198,12 +198,14 @@ static bool report(pid_t pid, const struct request *q) {
     struct leaks l = { .m = &m, .sites = &sites };
     struct table t = { 0 };
     find_lost(&l);
+    double held = s.held_seconds;
     snapshot_drop(&s);
     for (size_t i = 0; i < l.n; i++) add_row(&t, &l, &l.lost[i]);
     qsort(t.row, t.n, sizeof *t.row, by_bytes);
     FILE *f = q->out ? fopen(q->out, "we") : q->argv ? stderr : stdout;
     if (!f) fail(1, "%s: %s", q->out, strerror(errno));
     print_report(f, &l, &t);
+    if (!q->argv) fprintf(f, "\nthe process stood still for %s\n", seconds_text(held));
     if (fflush(f) != 0 || (q->out && fclose(f) != 0)) fail(1, "%s: %s", q->out ? q->out : "write", strerror(errno));
     if (q->pprof) write_pprof(q->pprof, &sites, &t);
     bool any = t.lost.objects != 0;
