@@ -16,7 +16,7 @@ OPT.debug := -Og -foptimize-sibling-calls -DGM_DEBUG -fno-omit-frame-pointer
 OPT.asan := -O1 -fsanitize=address -fno-omit-frame-pointer -DGM_DEBUG
 OPT.ubsan := -O1 -fsanitize=undefined -fno-sanitize-recover=all -DGM_DEBUG
 OPT.tsan := -O1 -fsanitize=thread -DGM_DEBUG
-BASE = -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc -fno-plt -fno-tree-slp-vectorize \
+BASE = -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc -fno-plt -fno-tree-slp-vectorize -ffunction-sections \
         -DGM_BUILD -D_GNU_SOURCE -I. -MMD -MP $(OPT.$(VARIANT))
 CFLAGS_ALL = -std=gnu17 $(BASE) $(CWARN) $(CFLAGS)
 CXXFLAGS_ALL = -std=gnu++17 $(BASE) $(WARN) -fno-rtti $(CXXFLAGS)
@@ -31,8 +31,8 @@ os_objects := $(OS:%.c=$B/obj/%.o)
 preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
 # In the order of the link line, which is the order in memory: large tables that few processes touch come
 # last, so that the small variables everybody writes share their pages (8 KiB less in a small process).
-LARGE_TABLES := central arena nested transfer
-large_tables := $(LARGE_TABLES:%=$B/obj/libgomalloc/%.o)
+LARGE_TABLES := libgomalloc/central libgomalloc/arena libgomalloc/nested libgomalloc/transfer sched/dump
+large_tables := $(LARGE_TABLES:%=$B/obj/%.o)
 objects := $(filter-out $(large_tables),$(core_objects) $(os_objects) $(preload_objects)) $(large_tables)
 
 # The sanitizer variants are for the unit tests, which link the parts without libc's names.
@@ -43,7 +43,7 @@ all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
 COLD := heap meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
-        mallinfo next sanitizer signal pace scavenge cgroup_linux thread dump deadlock symbol unwind
+        mallinfo next sanitizer signal pace scavenge cgroup_linux thread fork dump deadlock symbol frames line
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile
@@ -66,10 +66,10 @@ $B/exports.map: preload/exports.txt preload/mkexports.sh
 	sh preload/mkexports.sh preload/exports.txt > $@
 
 # No NEEDED but libc; never unloaded (its code runs until the last thread is gone).
-$B/libgomalloc.so: $(objects) $B/exports.map
+$B/libgomalloc.so: $(objects) $B/exports.map preload/layout.ld
 	$(CC) -shared -o $@ $(objects) -Wl,--version-script=$B/exports.map -Wl,-soname,libgomalloc.so \
 	    -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
-	    -Wl,-z,defs $(filter -fsanitize%,$(OPT.$(VARIANT)))
+	    -Wl,-z,defs -Wl,-T,preload/layout.ld $(filter -fsanitize%,$(OPT.$(VARIANT)))
 
 # The command: an ordinary program. Of the library it takes what formats and adds up; it reads the rest in the processes.
 $(command_objects): OPT.release := -Os
@@ -256,12 +256,16 @@ $B/mkman: libgomalloc/mkman.c libgomalloc/conf.def libgomalloc/conf.h
 $B/gomalloc.3 $B/gomalloc.7: $B/gomalloc.%: $B/mkman
 	$B/mkman $* > $@
 
+$B/gosched.3: sched/mkman.awk sched/gosched.h libgomalloc/gomalloc.h
+	@mkdir -p $(@D)
+	awk -v version=$(VERSION) -f sched/mkman.awk sched/gosched.h > $@
+
 $B/gomalloc.pc: libgomalloc/gomalloc.h Makefile
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: gomalloc' \
 	    'Description: The Go runtime memory manager for C programs' 'Version: $(VERSION)' \
 	    'Libs: -L$${libdir} -lgomalloc' 'Cflags: -I$${includedir}' > $@
 
-install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
+install: all $B/gomalloc.3 $B/gomalloc.7 $B/gosched.3 $B/gomalloc.pc
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/man/man3 \
 	    $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 755 $B/libgomalloc.so $(DESTDIR)$(PREFIX)/lib/
@@ -271,8 +275,10 @@ install: all $B/gomalloc.3 $B/gomalloc.7 $B/gomalloc.pc
 	install -m 644 $B/libgomalloc.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 libgomalloc/gomalloc.h sched/gosched.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $B/gomalloc.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/
-	install -m 644 $B/gomalloc.3 $(DESTDIR)$(PREFIX)/share/man/man3/
+	install -m 644 $B/gomalloc.3 $B/gosched.3 $(DESTDIR)$(PREFIX)/share/man/man3/
 	install -m 644 $B/gomalloc.7 $(DESTDIR)$(PREFIX)/share/man/man7/
+	install -d $(DESTDIR)$(PREFIX)/share/gomalloc
+	install -m 644 sched/gosched-gdb.py $(DESTDIR)$(PREFIX)/share/gomalloc/
 
 # Writes the generated table anew; tests/lint checks that it is current.
 sizeclass:

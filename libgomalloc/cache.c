@@ -76,7 +76,12 @@ static void reset(struct gm_cache *c) {
     for (unsigned b = 0; b < GM_BINS; b++) c->top[b] = c->limit[b] = nothing;
 }
 
+void (*gm_cache_before_second)(void);
+
 static struct gm_cache *attach(void) {
+    /* Relaxed: a thread sees that the one that made it has a cache, and threads are what matters. */
+    if (gm_load_relaxed(&living) != 0 && gm_cache_before_second) gm_cache_before_second();
+    if (gm_tc != &gm_no_cache) return gm_tc;
     struct gm_cache *c = gm_fix_get(&caches);
     if (!c) return NULL;
     reset(c);
@@ -87,7 +92,7 @@ static struct gm_cache *attach(void) {
     }
     gm_lock(&threads_lock);
     gm_list_push(&all, &c->link);
-    living++;
+    gm_store_relaxed(&living, living + 1);
     gm_tc = c;
     gm_unlock(&threads_lock);
     return c;
@@ -179,7 +184,8 @@ static void discard(struct gm_cache *c) {
     gm_lock(&threads_lock);
     add_to_dead(c);
     gm_list_remove(&c->link);
-    bool last = --living == 0;
+    gm_store_relaxed(&living, living - 1);
+    bool last = living == 0;
     gm_unlock(&threads_lock);
     if (last) gm_scavenge_thread_gone();
     if (c->more) gm_fix_put(&mores, c->more);
@@ -355,11 +361,15 @@ void gm_cache_fork_child(void) {
         gm_list_init(&all);
         gm_store_relaxed(&have_orphans, true);
     }
-    living = 0;
+    gm_store_relaxed(&living, 0);
     if (mine != &gm_no_cache) {
         gm_list_push(&all, &mine->link);
-        living = 1;
+        gm_store_relaxed(&living, 1);
     }
+}
+
+void gm_cache_fork_child_alone(void) {
+    if (gm_tc != &gm_no_cache) gm_tc->tid = gm_os_gettid();
 }
 
 /* Of the slots in an abandoned array, those that are really free go home. */

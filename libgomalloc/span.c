@@ -28,7 +28,7 @@ struct gm_span *gm_span_new(unsigned cls) {
     struct gm_span *s = gm_fix_get(&records[kind_of(nwords)]);
     if (!s) return NULL;
     memset(s, 0, sizeof *s + nwords * sizeof s->home[0]);
-    gm_list_init(&s->link);
+    s->link.at = NULL;
     s->cls = (uint8_t)cls;
     s->nwords = (uint8_t)nwords;
     s->nslots = (uint16_t)nslots;

@@ -89,11 +89,17 @@ bool gochan_recv(gochan *c, void *elem) {
     return step == GS_CHAN_DONE;
 }
 
+/* Who asks in a loop must let those run that it waits for. */
+static GM_NOINLINE bool refused(void) {
+    gs_yield_if_asked();
+    return false;
+}
+
 bool gochan_try_send(gochan *c, const void *elem) {
     struct gs_g *wake = NULL;
-    if (GM_UNLIKELY(!c)) return false;
+    if (GM_UNLIKELY(!c)) return refused();
     /* acquire: the two reads stay in this order. */
-    if (!gm_load_acquire(&c->closed) && gs_chan_full(c)) return false;
+    if (!gm_load_acquire(&c->closed) && gs_chan_full(c)) return refused();
     gs_lock_acquire(&c->lock, GS_RANK_CHAN);
     enum gs_chan_step step = gs_chan_send_step(c, elem, &wake);
     gs_lock_release(&c->lock);
@@ -104,8 +110,8 @@ bool gochan_try_send(gochan *c, const void *elem) {
 
 int gochan_try_recv(gochan *c, void *elem) {
     struct gs_g *wake = NULL;
-    if (GM_UNLIKELY(!c)) return 0;
-    if (gs_chan_drained(c) && !gm_load_acquire(&c->closed)) return 0;
+    if (GM_UNLIKELY(!c)) return refused();
+    if (gs_chan_drained(c) && !gm_load_acquire(&c->closed)) return refused();
     gs_lock_acquire(&c->lock, GS_RANK_CHAN);
     enum gs_chan_step step = gs_chan_recv_step(c, elem, &wake);
     gs_lock_release(&c->lock);

@@ -160,17 +160,20 @@ gocontext *goctx_with_cancel(gocontext *parent, void (**cancel_it)(gocontext *))
     return made(make(checked(parent), NULL), cancel_it);
 }
 
+/* Not under the lock, as it may start a thread. Who cancels c from above meanwhile stops the timer, or we see it cancelled. */
+static void set_timer(struct canceler *c) {
+    gs_timer_set(&c->timer, c->deadline, 0);
+    tree_lock(c);
+    bool cancelled = c->err;
+    tree_unlock(c);
+    if (cancelled) gs_timer_stop(&c->timer);
+}
+
 gocontext *goctx_with_deadline(gocontext *parent, int64_t when, void (**cancel_it)(gocontext *)) {
     struct canceler *c = make(checked(parent), &when);
     if (c && c->timed) {
-        if (when <= (int64_t)gm_os_nanotime()) {
-            cancel(c, -ETIMEDOUT, 0);
-        } else {
-            /* Under the lock: who cancels it now finds the timer set and stops it. */
-            tree_lock(c);
-            if (!c->err) gs_timer_set(&c->timer, when, 0);
-            tree_unlock(c);
-        }
+        if (when <= (int64_t)gm_os_nanotime()) cancel(c, -ETIMEDOUT, 0);
+        else set_timer(c);
     }
     return made(c, cancel_it);
 }
@@ -228,7 +231,10 @@ gochan *goctx_done(gocontext *ctx) { return ctx->canceler ? &ctx->canceler->done
 int goctx_err(gocontext *ctx) {
     struct canceler *c = ctx->canceler;
     int err = c ? gm_load_acquire(&c->err) : 0;
-    if (err || !c || !gm_load_acquire(&c->done.closed)) return err;
+    if (err || !c || !gm_load_acquire(&c->done.closed)) {
+        gs_yield_if_asked();
+        return err;
+    }
     tree_lock(c);
     err = c->err;
     tree_unlock(c);

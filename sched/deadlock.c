@@ -27,6 +27,7 @@
 #include "libgomalloc/os/os.h"
 #include "sched/dump.h"
 #include "sched/proc.h"
+#include "sched/sanitize.h"
 #include "sched/state.h"
 
 static const int64_t SOON = 1000000, LATE = INT64_C(8000000000);
@@ -41,7 +42,7 @@ struct look {
 /* ---- the scheduler's side */
 
 /* Asleep on its own, with the goroutine it is locked to waiting: not in the idle list. */
-static bool locked_asleep(const struct gs_m *m) {
+GS_UNCHECKED static bool locked_asleep(const struct gs_m *m) {
     const struct gs_g *g = gm_load_relaxed(&m->locked_g);
     return g && gm_load_relaxed(&g->state) == GS_G_WAITING && !gm_load_relaxed(&m->p) && !gm_load_relaxed(&m->next_p) &&
            gm_load_acquire(&m->wake) == 0;

@@ -1,17 +1,18 @@
 /* Goroutines and their stacks in the format of Go's tracebacks: go_dump, the report on SIGQUIT, the last words of a panic and of
- * a deadlock. See proc.c for the overview, unwind.c for how stacks are walked.
+ * a deadlock. See proc.c for the overview, frames.c for how stacks are walked.
  *
  *   goroutine 7 [chan receive, 2 minutes]:
  *   gosched_chan_recv(...)
  *           /usr/lib/libgomalloc.so +0x1f
  *   consumer(...)
- *           /home/me/prog +0x25
+ *           /usr/src/prog/main.c:35 +0x25
  *   created by main
- *           /home/me/prog +0x61
+ *           /usr/src/prog/main.c:97 +0x61
  *
  * The library's own frames are left out, but for the function that the program called. A plain thread that waits in a call of the
- * library is `thread 4711 [...]`, main's is `main thread [...]`. Where Go has the line in the source, there is the object and
- * how far into the function the frame stands (gdb: info line *consumer+0x25).
+ * library is `thread 4711 [...]`, main's is `main thread [...]`. An object without
+ * line tables (made without -g, or stripped) is named in place of the source; what follows is how far into the function the frame
+ * stands.
  *
  * Whose stack can be walked: of a waiting goroutine by what gs_switch saved, in a system call by where it entered it
  * (gs_caller), of a waiting plain thread likewise. Who runs on another thread can only be asked by a signal. The report on SIGQUIT
@@ -33,13 +34,13 @@
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/os/os.h"
 #include "sched/gosched.h"
+#include "sched/sanitize.h"
 #include "sched/stack.h"
 #include "sched/state.h"
 #include "sched/switch.h"
 #include "sched/symbol.h"
-#include "sched/unwind.h"
+#include "sched/frames.h"
 
-#define UNCHECKED __attribute__((no_sanitize("address", "thread")))
 enum { FRAMES = 100 /* Go's bound */, ENTRY_WITHIN = 12, SORTED_UP_TO = 2000, ANSWERS = 64 };
 
 /* One dump that is being written. */
@@ -48,6 +49,7 @@ struct dump {
     struct gs_symbols *symbols;
     struct gs_g *self;         /* the caller's, shown first; NULL: none of interest */
     const struct gs_caller *from;
+    const void *context;       /* instead of `from`, of a thread that a signal interrupted */
     bool begun;                /* something stands before: a blank line parts it from what follows */
 };
 
@@ -81,13 +83,33 @@ static void collect(struct frames *f, struct gs_cursor *c) {
     }
 }
 
+/* Without what the compiler adds to the names of a function's parts and copies: f.isra.0, f.cold. */
+static void put_name(struct dump *d, const char *name) {
+    gm_out_char(&d->out, *name);
+    while (*name && *++name && *name != '.') gm_out_char(&d->out, *name);
+}
+
+/* The parts of a path: each later one may be absolute by itself. */
+static void put_line(struct dump *d, const struct gs_line *l) {
+    const char *part[] = { l->base, l->directory, l->file };
+    unsigned i = part[2][0] == '/' ? 2 : part[1][0] == '/' ? 1 : 0;
+    for (; i < 3; i++) {
+        gm_out_str(&d->out, part[i]);
+        if (i < 2 && *part[i]) gm_out_char(&d->out, '/');
+    }
+    gm_out_printf(&d->out, ":%u", l->line);
+}
+
 static void put_place(struct dump *d, uintptr_t address, uintptr_t add, const char *before, const char *after) {
     struct gs_symbol y = gs_symbol_of(d->symbols, address);
     gm_out_str(&d->out, before);
-    if (y.function) gm_out_str(&d->out, y.function);
+    if (y.function && *y.function) put_name(d, y.function);
     else gm_out_printf(&d->out, "%p", (void *)address);
     gm_out_str(&d->out, after);
-    gm_out_printf(&d->out, "\n\t%s +0x%llx\n", y.object, (unsigned long long)(y.offset + add));
+    gm_out_str(&d->out, "\n\t");
+    if (y.line.line != 0) put_line(d, &y.line);
+    else gm_out_str(&d->out, y.object);
+    gm_out_printf(&d->out, " +0x%llx\n", (unsigned long long)(y.offset + add));
 }
 
 static bool begins(const char *name, const char *with) { return name && strncmp(name, with, strlen(with)) == 0; }
@@ -157,19 +179,23 @@ static void cursor_of_context(struct gs_cursor *c, const void *context, const st
 
 /* ---- one goroutine */
 
-/* The stack's ends belong together: a goroutine that ends and starts again meanwhile may have another stack. */
-UNCHECKED static bool has_stack(const struct gs_g *g, uintptr_t sp, uintptr_t *high) {
+/* The stack's ends belong together (sizes are powers of two): a goroutine that ends and starts again meanwhile may have another
+ * stack. */
+GS_UNCHECKED static bool has_stack(const struct gs_g *g, uintptr_t sp, uintptr_t *high) {
     uintptr_t low = (uintptr_t)g->stack_low, size = (uintptr_t)g->stack_high - low;
     *high = low + size;
-    return low && size >= GS_STACK_MIN && (size & (size - 1)) == 0 && sp >= low && sp < *high;
+    return low != 0 && size >= GS_STACK_MIN && (size & (size - 1)) == 0 && sp > low && sp < *high;
 }
 
-UNCHECKED static void put_stack(struct dump *d, const struct gs_g *g, uint32_t state) {
+GS_UNCHECKED static void put_stack(struct dump *d, const struct gs_g *g, uint32_t state) {
     struct gs_cursor c;
     uintptr_t high;
     const struct gs_m *m = gm_load_relaxed(&g->m);
     const void *context = m ? context_of(gm_load_relaxed(&m->tid)) : NULL;
-    if (g == d->self) {
+    if (g == d->self && d->context) {
+        cursor_of_context(&c, d->context, g);
+        put_frames(d, &c, false);
+    } else if (g == d->self) {
         gs_cursor_caller(&c, d->from, d->from->sp, (uintptr_t)g->stack_high);
         put_frames(d, &c, true);
     } else if (context && state != GS_G_SYSCALL) {
@@ -193,7 +219,7 @@ static void put_since(struct dump *d, int64_t since) {
     if (minutes >= 1) gm_out_printf(&d->out, ", %lld minutes", (long long)minutes);
 }
 
-UNCHECKED static void put_goroutine(struct dump *d, struct gs_g *g) {
+GS_UNCHECKED static void put_goroutine(struct dump *d, struct gs_g *g) {
     static const char *const words[] = { "idle", "runnable", "running", "syscall", "waiting", "", "dead" };
     uint32_t state = g == d->self ? GS_G_RUNNING : gm_load_relaxed(&g->state);
     const char *reason = state == GS_G_WAITING ? gs_wait_text(g->wait_reason) : "";
@@ -215,7 +241,7 @@ static void put_thread_name(struct dump *d, int tid) {
     else gm_out_printf(&d->out, "thread %d [", tid);
 }
 
-UNCHECKED static void put_thread(struct dump *d, const struct gs_g *g) {
+GS_UNCHECKED static void put_thread(struct dump *d, const struct gs_g *g) {
     struct gs_cursor c;
     int tid = gm_load_relaxed(&g->tid);
     bool self = g == d->self, parked = gm_load_acquire(&g->parks) & 1;
@@ -241,14 +267,7 @@ UNCHECKED static void put_thread(struct dump *d, const struct gs_g *g) {
 
 static bool is_standin(const struct gs_g *g) { return gm_load_relaxed(&g->flags) & GS_G_STANDIN; }
 
-UNCHECKED static struct gs_g *first_after(uint64_t id) {
-    struct gs_g *best = NULL;
-    for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next)
-        if (!is_standin(g) && g->id > id && (!best || g->id < best->id)) best = g;
-    return best;
-}
-
-UNCHECKED static void put_all(struct dump *d) {
+GS_UNCHECKED static void put_all(struct dump *d) {
     unsigned n = 0;
     struct gs_g *all = gm_load_acquire(&gs_sched.all_g);
     if (d->self && gs_is_goroutine(d->self)) put_goroutine(d, d->self);
@@ -257,7 +276,8 @@ UNCHECKED static void put_all(struct dump *d) {
         else n++;
     }
     if (n <= SORTED_UP_TO) {
-        for (struct gs_g *g = first_after(0); g; g = first_after(g->id))
+        uint64_t id = 0;
+        for (struct gs_g *g; (g = gs_next_by_id(id)); id = g->id)
             if (g != d->self) put_goroutine(d, g);
     } else {
         for (struct gs_g *g = all; g; g = g->all_next)
@@ -308,15 +328,10 @@ void gs_dump_last_words(const struct gs_caller *from) {
     gm_out_flush(&d.out);
 }
 
-void gs_dump_last_words_at(const struct gs_g *g, const void *context) {
-    struct dump d = { .symbols = &last_symbols, .begun = true };
-    struct gs_cursor c;
-    gs_dump_begin_last_words();
+void gs_dump_last_words_at(struct gs_g *g, const void *context) {
+    struct dump d = { .symbols = &last_symbols, .self = g, .context = context, .begun = true };
     gm_out_init(&d.out, 2);
-    gm_out_printf(&d.out, "\ngoroutine %llu [running]:\n", (unsigned long long)g->id);
-    cursor_of_context(&c, context, g);
-    put_frames(&d, &c, false);
-    if (g->created_at) put_place(&d, (uintptr_t)g->created_at - 1, 1, "created by ", "");
+    put_goroutine(&d, g);
     gm_out_flush(&d.out);
 }
 

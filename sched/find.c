@@ -27,7 +27,7 @@ void gs_run_timers(int64_t late) {
         int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
         if (when == 0) continue;
         if (now == 0) now = (int64_t)gm_os_nanotime();
-        if (when + late <= now) gm_load_relaxed(&gs_hooks.run_timers)(gs_sched.p[i], now);
+        if (when <= now - late) gm_load_relaxed(&gs_hooks.run_timers)(gs_sched.p[i], now);
     }
 }
 
@@ -64,7 +64,7 @@ static uint32_t random_of(struct gs_p *p) {
 
 /* One look at every other P, from a random one on. */
 static struct gs_g *steal_round(struct gs_p *p) {
-    uint32_t n = gs_sched.procs, first = random_of(p) % n;
+    uint32_t n = gm_load_relaxed(&gs_sched.procs), first = random_of(p) % n;
     for (uint32_t i = 0; i < n; i++) {
         struct gs_p *victim = gs_sched.p[(first + i) % n];
         if (victim == p) continue;
@@ -76,7 +76,7 @@ static struct gs_g *steal_round(struct gs_p *p) {
 
 /* `next` of a P that has not switched for the time of a round: its goroutine runs on without parking. */
 static struct gs_g *steal_next(struct gs_p *p) {
-    for (uint32_t i = 0; i < gs_sched.procs; i++) {
+    for (uint32_t i = 0; i < gm_load_relaxed(&gs_sched.procs); i++) {
         struct gs_p *victim = gs_sched.p[i];
         if (victim == p || gm_load_relaxed(&victim->next) == NULL) continue;
         uint32_t tick = gm_load_relaxed(&victim->tick);
@@ -90,7 +90,7 @@ static struct gs_g *steal_next(struct gs_p *p) {
 
 static void stop_spinning(struct gs_m *m) {
     if (!m->spinning) return;
-    m->spinning = false;
+    gm_store_relaxed(&m->spinning, false);
     /* seq_cst: the look at the queues that follows comes after it in the order of all; partner: gs_wake_p. */
     __atomic_fetch_sub(&gs_sched.spinning, 1, __ATOMIC_SEQ_CST);
 }
@@ -106,11 +106,11 @@ static struct gs_g *found(struct gs_m *m, struct gs_g *g) {
 
 static struct gs_g *spin(struct gs_m *m) {
     struct gs_p *p = m->p;
-    uint32_t busy = gs_sched.procs - gm_load_relaxed(&gs_sched.idle_p_count);
-    if (gs_sched.procs == 1) return NULL;
+    uint32_t busy = gm_load_relaxed(&gs_sched.procs) - gm_load_relaxed(&gs_sched.idle_p_count);
+    if (gm_load_relaxed(&gs_sched.procs) == 1) return NULL;
     if (!m->spinning) {
         if (2 * gm_load_relaxed(&gs_sched.spinning) >= busy) return NULL;
-        m->spinning = true;
+        gm_store_relaxed(&m->spinning, true);
         gm_add_relaxed(&gs_sched.spinning, 1);
     }
     for (int round = 0; round < ROUNDS && !gm_load_relaxed(&p->preempt); round++) {
@@ -125,7 +125,7 @@ static struct gs_g *spin(struct gs_m *m) {
 
 static bool work_anywhere(void) {
     if (gm_load_relaxed(&gs_sched.queue_count) > 0) return true;
-    for (unsigned i = 0; i < gs_sched.procs; i++) {
+    for (unsigned i = 0; i < gm_load_relaxed(&gs_sched.procs); i++) {
         struct gs_p *p = gs_sched.p[i];
         if (gm_load_relaxed(&p->head) != gm_load_relaxed(&p->tail)) return true;
     }

@@ -41,7 +41,7 @@ struct gs_g;
 struct gs_m;
 struct gs_p;
 
-/* Where a function was called from: enough to walk the stack from its caller on (unwind.c) for as long as the
+/* Where a function was called from: enough to walk the stack from its caller on (frames.c) for as long as the
  * caller has not returned. */
 struct gs_caller {
     uintptr_t pc, sp, fp;
@@ -143,8 +143,8 @@ struct gs_m {
     struct gs_g *locked_g;
     int tid;
     uint32_t id;
-    int *error;                /* its errno */
     struct gs_caller syscall;  /* where the goroutine that is in a syscall entered it */
+    int *error;                /* its errno */
     /* what to do once the goroutine that left is off its stack */
     struct gs_g *left;
     bool (*commit)(struct gs_g *g, void *arg);

@@ -18,11 +18,9 @@ RUNNABLE, RUNNING, SYSCALL, WAITING = 1, 2, 3, 4
 STATES = {RUNNABLE: "runnable", RUNNING: "running", SYSCALL: "syscall", WAITING: "waiting"}
 STANDIN = 1  # GS_G_STANDIN
 
-# What gs_switch saves, from the lowest address. Then bytes it takes in all. The other registers are in the frames above.
-SAVED = {
-    "x86-64": (("rbp", "rip"), 144),
-    "aarch64": (("x29", "pc"), 16),
-}
+# What gs_switch saves, from the lowest address, and how many bytes it takes in all. The other registers that a function must
+# keep are in the frame of the function that switched.
+SAVED = {"x86-64": (("rbp", "rip"), 144), "aarch64": (("x29", "pc"), 16)}
 STACK_POINTER = {"x86-64": "rsp", "aarch64": "sp"}
 
 
@@ -33,7 +31,10 @@ def machine():
 
 def goroutines():
     """The records of those that are alive, by number."""
-    g = gdb.parse_and_eval("gs_sched")["all_g"]
+    try:
+        g = gdb.parse_and_eval("gs_sched")["all_g"]
+    except gdb.error:
+        raise gdb.GdbError("libgomalloc is not loaded yet, or has no debug information")
     found = []
     while int(g):
         if not int(g["flags"]) & STANDIN and int(g["state"]) in STATES:

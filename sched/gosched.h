@@ -57,7 +57,10 @@ void go_exitsyscall(void) GOSCHED_API(exitsyscall);
  * itself to goroutines that wait for longer than ten seconds. */
 size_t go_release_stacks(void) GOSCHED_API(release_stacks);
 /* Writes all goroutines with their stacks to the descriptor, in the format of Go's tracebacks, and the plain threads that wait in a
- * call of this header. Those that run on other threads meanwhile are named without a stack. */
+ * call of this header. Those that run on other threads meanwhile are named without a stack. SIGQUIT writes the same, those that run with
+ * their stacks as well, and ends the process with status 2 (with GOTRACEBACK=crash in the environment by the signal itself, which
+ * may leave a core), if its action was the default one when the first goroutine was made. A deadlock ends the process the
+ * same way: every goroutine waits for another one, and every thread that is not the library's sleeps in a call declared here. */
 void go_dump(int fd) GOSCHED_API(dump);
 
 /* ---- time (timer.c). Times are nanoseconds. */

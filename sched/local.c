@@ -5,6 +5,7 @@
 #include "sched/local.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "libgomalloc/alloc.h"
@@ -37,8 +38,17 @@ static bool exists(golocal_key key) {
     return (life & 1) && key_of(place, life) == key;
 }
 
+/* In the child of a fork nobody else is left who could hold it, and the store of `life`, last in its section, decides alone. */
+static void fork_child(void) { lock = (struct gs_lock){0}; }
+/* Not by goonce: a fork in the middle would leave the child waiting for it. */
+static void mind_forks(void) {
+    static uint32_t minded;
+    if (gm_load_relaxed(&minded) == 0 && gm_exchange_acquire(&minded, 1) == 0) pthread_atfork(NULL, NULL, fork_child);
+}
+
 int golocal_create(golocal_key *key, void (*destroy)(void *)) {
     int error = -EAGAIN;
+    mind_forks();
     gs_lock_acquire(&lock, GS_RANK_SYNC);
     for (uint32_t i = 0; i < PLACES && error; i++) {
         if (places[i].life & 1) continue;

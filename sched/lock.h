@@ -16,12 +16,11 @@
 
 enum gs_rank {
     GS_RANK_START = 1,   /* starting the scheduler, stopping the world (world.c) */
-    GS_RANK_CONTEXT,     /* a context tree's node (context.c) */
+    GS_RANK_CONTEXT,     /* a tree of contexts (context.c) */
     GS_RANK_POLL,        /* a descriptor's waiters (netpoll.c) */
-    GS_RANK_MAP,         /* maps, pools (map.c, pool.c) */
     GS_RANK_TIMER,       /* timers of one P (timer.c) */
     GS_RANK_CHAN,        /* one channel (chan.c); ordered by address */
-    GS_RANK_SYNC,        /* mutexes, wait groups, conditions, semaphores (sync.c, sem.c) */
+    GS_RANK_SYNC,        /* who waits for a mutex, wait group, condition, semaphore (sema.h); shelves of pools, keys */
     GS_RANK_STACK,       /* pools of stacks (stack.c) */
     GS_RANK_SCHED,       /* global queue, idle lists (proc.c) */
     GS_RANK_STANDIN,     /* records of plain threads (world.c): made on first use, whatever is held then */

@@ -99,7 +99,9 @@ void gomutex_lock(gomutex *m) {
 
 bool gomutex_trylock(gomutex *m) {
     uint32_t s = gm_load_relaxed(&m->state);
-    return !(s & LOCKED) && gm_cas_acquire(&m->state, &s, s | LOCKED);
+    if (!(s & LOCKED) && gm_cas_acquire(&m->state, &s, s | LOCKED)) return true;
+    gs_yield_if_asked();
+    return false;
 }
 
 /* The queue is not empty, and only the owner takes from it. */

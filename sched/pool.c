@@ -12,6 +12,8 @@
  * unused pool can be collected; put brings it back. */
 #include "sched/pool.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "libgomalloc/alloc.h"
@@ -109,7 +111,20 @@ static bool grow(struct gs_pool *p, struct shelf *s, uint32_t was) {
 
 /* ---- pools */
 
+/* Around a fork the list is whole. Who holds the mutex does not park meanwhile, and the one that forks must not. */
+static void fork_prepare(void) {
+    while (!gomutex_trylock(&all_lock)) sched_yield();
+}
+static void fork_parent(void) { gomutex_unlock(&all_lock); }
+static void fork_child(void) { all_lock = (gomutex){0}; }
+/* Not by goonce: a fork in the middle would leave the child waiting for it. */
+static void mind_forks(void) {
+    static uint32_t minded;
+    if (gm_load_relaxed(&minded) == 0 && gm_exchange_acquire(&minded, 1) == 0) pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
 static GM_NOINLINE struct gs_pool *make_shelves(gopool *pool) {
+    mind_forks();
     uint32_t n = gs_procs() ? gs_procs() : (uint32_t)go_maxprocs(0);
     size_t bytes = sizeof(struct gs_pool) + n * sizeof(struct shelf);
     struct gs_pool *p = gm_alloc_aligned(GM_CACHE_LINE, bytes), *other = NULL;

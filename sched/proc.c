@@ -98,15 +98,6 @@ struct gs_hooks gs_hooks;
 /* Every 61st goroutine comes from the global queue if there is one: fair, and prime to all usual periods. */
 enum { FAIRNESS = 61 };
 
-const char *gs_wait_text(enum gs_wait reason) {
-    static const char *const text[] = {
-#define X(name, words) words,
-        GS_WAIT_REASONS(X)
-#undef X
-    };
-    return reason < GS_WAIT_COUNT ? text[reason] : "";
-}
-
 /* gosched.h's macro calls the function that stands here. */
 #undef errno
 __attribute__((noipa)) int *gosched_errno_location(void) { return __errno_location(); }

@@ -54,6 +54,8 @@ int gs_start(void);
 /* All goroutines that are alive, in no order, new ones perhaps not. fn returns false to stop. The state may change while it
  * looks unless the world is stopped. */
 void gs_walk(bool (*fn)(struct gs_g *g, void *arg), void *arg);
+/* The goroutine with the lowest number above `id`, dead ones included; NULL: none. It looks through all. */
+struct gs_g *gs_next_by_id(uint64_t id);
 /* The same for a collector: [low, high) is the stack's usable range and sp the lowest live address (low itself
  * while the goroutine runs: what is live then is in the registers of its thread). */
 void gs_walk_stacks(void (*fn)(void *low, void *sp, void *high, void *arg), void *arg);
@@ -72,9 +74,6 @@ struct gs_hooks {
 extern GM_HIDDEN struct gs_hooks gs_hooks;
 /* A timer was added that is due at `when`: whoever sleeps longer than that is woken. */
 void gs_timer_added(int64_t when);
-
-/* Plain threads that block in a call of the library, and those that do anything else; for the deadlock rule. */
-unsigned gs_blocked_threads(void);
 
 /* errno of the calling thread, not cached across a park. */
 int gs_errno(void);

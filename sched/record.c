@@ -32,7 +32,7 @@ static struct gs_g *dead_one(struct gs_p *p) {
     struct gs_g *g = p ? p->free : NULL;
     if (g) {
         p->free = g->link;
-        p->free_count--;
+        gm_count_add(&p->free_count, -1u);
         return g;
     }
     if (gm_load_relaxed(&gs_sched.free) == NULL) return NULL;
@@ -40,7 +40,7 @@ static struct gs_g *dead_one(struct gs_p *p) {
     g = gs_sched.free;
     if (g) gm_store_relaxed(&gs_sched.free, g->link);
     /* Some for later, so that the lock is taken once for many. */
-    for (struct gs_g *more; g && p && p->free_count < FREE_MAX / 2 && (more = gs_sched.free) && more->stack_low; p->free_count++) {
+    for (struct gs_g *more; g && p && p->free_count < FREE_MAX / 2 && (more = gs_sched.free) && more->stack_low; gm_count_add(&p->free_count, 1)) {
         gm_store_relaxed(&gs_sched.free, more->link);
         more->link = p->free;
         p->free = more;
@@ -81,7 +81,7 @@ struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), v
     gm_store_relaxed(&g->flags, own ? GS_G_OWN_STACK : 0);
     g->fn = fn;
     g->arg = arg;
-    g->id = new_id(p);
+    gm_store_relaxed(&g->id, new_id(p));
     gs_fiber_create(g);
     g->sp = gs_new_frame(g->stack_top);
     return g;
@@ -100,7 +100,7 @@ void gs_keep_dead(struct gs_p *p, struct gs_g *g) {
     }
     g->link = p->free;
     p->free = g;
-    p->free_count++;
+    gm_count_add(&p->free_count, 1);
 }
 
 int go_count(void) {
@@ -118,6 +118,16 @@ void gs_walk(bool (*fn)(struct gs_g *g, void *arg), void *arg) {
         if ((gm_load_relaxed(&g->flags) & GS_G_STANDIN) || state == GS_G_IDLE || state == GS_G_DEAD) continue;
         if (!fn(g, arg)) return;
     }
+}
+
+struct gs_g *gs_next_by_id(uint64_t id) {
+    struct gs_g *best = NULL;
+    for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next) {
+        if ((gm_load_relaxed(&g->flags) & GS_G_STANDIN) || gm_load_relaxed(&g->state) == GS_G_IDLE) continue;
+        uint64_t own = gm_load_relaxed(&g->id);
+        if (own > id && (!best || own < gm_load_relaxed(&best->id))) best = g;
+    }
+    return best;
 }
 
 struct stack_walk {
@@ -143,7 +153,6 @@ unsigned gs_procs_id(void) {
 unsigned gs_procs(void) { return gm_load_acquire(&gs_sched.procs); }
 unsigned gs_procs_made(void) { return gm_load_acquire(&gs_sched.p_made); }
 struct gs_p *gs_proc(unsigned id) { return gs_sched.p[id]; }
-unsigned gs_blocked_threads(void) { return gm_load_relaxed(&gs_sched.blocked_standins); }
 
 bool gs_worth_spinning(const struct gs_g *g) {
     if (!gs_is_goroutine(g)) return gs_procs() != 1;

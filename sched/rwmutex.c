@@ -23,6 +23,7 @@ bool gorwmutex_tryrlock(gorwmutex *rw) {
     int32_t n = gm_load_relaxed(&rw->readers);
     while (n >= 0)
         if (gm_cas_acquire(&rw->readers, &n, n + 1)) return true;
+    gs_yield_if_asked();
     return false;
 }
 
@@ -34,6 +35,7 @@ static GM_NOINLINE void runlock_slow(gorwmutex *rw, int32_t left) {
 void gorwmutex_runlock(gorwmutex *rw) {
     int32_t left = add(&rw->readers, -1);
     if (GM_UNLIKELY(left < 0)) runlock_slow(rw, left);
+    gs_yield_if_asked();
 }
 
 void gorwmutex_lock(gorwmutex *rw) {

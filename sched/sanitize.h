@@ -4,6 +4,9 @@
 
 #include "sched/gmp.h"
 
+/* Of functions that look at what others change meanwhile, and say so: traces, dumps, walks over stacks. */
+#define GS_UNCHECKED __attribute__((no_sanitize("address", "thread")))
+
 #if defined(__SANITIZE_THREAD__)
 void *__tsan_get_current_fiber(void);
 void *__tsan_create_fiber(unsigned flags);

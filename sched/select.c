@@ -209,6 +209,7 @@ static int decide(struct select *s) {
     }
     if (s->fallback < 0) return wait_for_one(s);
     unlock_all(s);
+    gs_yield_if_asked(); /* it may be asked in a loop for what others are to do */
     return s->fallback;
 }
 
@@ -216,6 +217,7 @@ static int decide(struct select *s) {
 static GM_NOINLINE int select_one(const struct select *s) {
     if (s->chans == 0) {
         if (s->fallback < 0) gs_park_for_ever(GS_WAIT_SELECT_NO_CASES);
+        gs_yield_if_asked();
         return s->fallback;
     }
     gocase *k = &s->cases[s->last];

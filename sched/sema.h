@@ -16,7 +16,6 @@
 #include "sched/proc.h"
 #include "sched/waitq.h"
 
-
 /* A lock and a queue as gosched.h declares them: it knows neither type. */
 GM_INLINE struct gs_lock *gs_public_lock(uint32_t *word) { return (struct gs_lock *)word; }
 GM_INLINE struct gs_waitq *gs_public_queue(struct gs_waiter **first) { return (struct gs_waitq *)first; }

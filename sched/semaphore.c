@@ -40,6 +40,7 @@ bool gosem_try_acquire(gosem *s, int64_t n) {
     gs_lock_acquire(lock_of(s), GS_RANK_SYNC);
     bool got = take(s, n);
     gs_lock_release(lock_of(s));
+    if (!got) gs_yield_if_asked();
     return got;
 }
 

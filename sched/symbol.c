@@ -6,13 +6,14 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sched/proc.h"
-#include "sched/unwind.h"
+#include "sched/frames.h"
 
 /* ---- files */
 
@@ -47,6 +48,26 @@ static bool use_table(struct gs_symbol_file *f, uint32_t type) {
     return false;
 }
 
+/* Sections of debug information; compressed ones are as good as none. */
+static void use_lines(struct gs_symbol_file *f) {
+    static const char *const name[] = { ".debug_line", ".debug_line_str", ".debug_str" };
+    struct gs_section *const to[] = { &f->lines.lines, &f->lines.line_strings, &f->lines.strings };
+    const ElfW(Ehdr) *h = (const void *)f->text;
+    const ElfW(Shdr) *sections = (const void *)(f->text + h->e_shoff);
+    if (h->e_shentsize != sizeof *sections || h->e_shstrndx >= h->e_shnum ||
+        !inside(f, h->e_shoff, (uint64_t)h->e_shnum * sizeof *sections))
+        return;
+    const ElfW(Shdr) *names = &sections[h->e_shstrndx];
+    if (!inside(f, names->sh_offset, names->sh_size) || names->sh_size == 0 || f->text[names->sh_offset + names->sh_size - 1] != 0) return;
+    for (unsigned i = 0; i < h->e_shnum; i++) {
+        const ElfW(Shdr) *t = &sections[i];
+        if (t->sh_name >= names->sh_size || (t->sh_flags & SHF_COMPRESSED) || !inside(f, t->sh_offset, t->sh_size)) continue;
+        for (unsigned k = 0; k < 3; k++)
+            if (strcmp((const char *)f->text + names->sh_offset + t->sh_name, name[k]) == 0)
+                *to[k] = (struct gs_section){ f->text + t->sh_offset, t->sh_size };
+    }
+}
+
 static const char *program_path(struct gs_symbols *s) {
     if (!s->program[0]) {
         long n = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", s->program, sizeof s->program - 1);
@@ -70,6 +91,7 @@ static struct gs_symbol_file *file_of(struct gs_symbols *s, const struct gs_obje
     const ElfW(Ehdr) *h = (const void *)f->text;
     bool elf = h && h->e_ident[EI_MAG0] == ELFMAG0 && h->e_ident[EI_MAG1] == 'E' && h->e_ident[EI_CLASS] == ELFCLASS64;
     if (elf && !use_table(f, SHT_SYMTAB) && !use_table(f, SHT_DYNSYM)) f->count = 0;
+    if (elf) use_lines(f);
     return f;
 }
 
@@ -88,15 +110,24 @@ static const ElfW(Sym) *find(const struct gs_symbol_file *f, uintptr_t address) 
 
 static struct gs_symbol look_up(struct gs_symbols *s, uintptr_t address) {
     struct gs_object o;
-    if (!gs_object_of(address, &o)) return (struct gs_symbol){ NULL, address, "?" };
+    if (!gs_object_of(address, &o)) return (struct gs_symbol){ .offset = address, .object = "?" };
     const struct gs_symbol_file *f = file_of(s, &o);
     const ElfW(Sym) *y = find(f, address - o.bias);
-    if (!y) return (struct gs_symbol){ NULL, address - o.bias, f->object };
-    return (struct gs_symbol){ f->strings + y->st_name, address - o.bias - y->st_value, f->object };
+    struct gs_symbol found = { .offset = address - o.bias, .object = f->object, .line = gs_line_of(&f->lines, address - o.bias) };
+    if (y) {
+        found.function = f->strings + y->st_name;
+        found.offset -= y->st_value;
+    }
+    return found;
 }
 
 struct gs_symbol gs_symbol_of(struct gs_symbols *s, uintptr_t address) {
-    size_t slot = (address >> 2) % GS_SYMBOL_ANSWERS;
+    enum { PLACES = 8 }; /* of an answer, from the one its address says */
+    size_t first = (address * 0x9e3779b97f4a7c15u) >> 55, slot = first;
+    for (size_t i = 0; i < PLACES; i++) {
+        slot = (first + i) % GS_SYMBOL_ANSWERS;
+        if (s->answers[slot].address == address || s->answers[slot].address == 0) break;
+    }
     if (s->answers[slot].address != address || address == 0) {
         int saved = gs_errno();
         s->answers[slot].answer = look_up(s, address);

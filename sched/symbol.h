@@ -3,15 +3,17 @@
 #define GS_SYMBOL_H
 
 #include "sched/gmp.h"
+#include "sched/line.h"
 
 struct gs_symbol {
     const char *function;      /* NULL: no name known */
     uintptr_t offset;          /* into the function; without one, into the file */
     const char *object;        /* path of the file, or what the loader calls it */
+    struct gs_line line;
 };
 
 /* Files that were looked into, and answers. Zeroed is empty. One thread at a time. */
-enum { GS_SYMBOL_FILES = 16, GS_SYMBOL_ANSWERS = 64 };
+enum { GS_SYMBOL_FILES = 16, GS_SYMBOL_ANSWERS = 512 };
 struct gs_symbols {
     struct gs_symbol_file {
         uintptr_t start;       /* of the object in memory; 0: free */
@@ -22,6 +24,7 @@ struct gs_symbols {
         size_t count;
         const char *strings;
         size_t strings_size;
+        struct gs_line_tables lines;
     } files[GS_SYMBOL_FILES];
     struct {
         uintptr_t address;

@@ -90,11 +90,17 @@ static void sift_down(struct gs_timers *h, uint32_t at, struct entry e) {
 }
 
 static void take_out(struct gs_timers *h, uint32_t at) {
-    struct entry gone = h->heap[at], last = h->heap[--h->count];
+    struct entry gone = h->heap[at], last = h->heap[h->count - 1];
+    gm_store_relaxed(&h->count, h->count - 1);
     if (!(gone.who & SLEEPER)) ((struct gs_timer *)gone.who)->place = 0;
     if (at == h->count) return;
     if (at > 0 && h->heap[(at - 1) / CHILDREN].when > last.when) sift_up(h, at, last);
     else sift_down(h, at, last);
+}
+
+unsigned gs_timers_waiting(const struct gs_p *p) {
+    const struct gs_timers *h = gm_load_acquire((struct gs_timers **)&p->timers);
+    return h ? gm_load_relaxed(&h->count) : 0;
 }
 
 static int64_t publish(struct gs_timers *h) {
@@ -106,7 +112,8 @@ static int64_t publish(struct gs_timers *h) {
 
 /* True if the entry is the earliest now, so that sleepers have to hear of it. */
 static bool insert(struct gs_timers *h, struct entry e) {
-    sift_up(h, h->count++, e);
+    gm_store_relaxed(&h->count, h->count + 1);
+    sift_up(h, h->count - 1, e);
     return publish(h) == e.when;
 }
 

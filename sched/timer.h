@@ -28,6 +28,8 @@ void gs_timer_done(struct gs_timer *t);
 /* now + ns, for ever where that is past all time; ns < 0 counts as 0. */
 int64_t gs_deadline_in(int64_t ns);
 
+/* Timers and sleepers in p's heap, for traces. */
+unsigned gs_timers_waiting(const struct gs_p *p);
 /* Timers that are set are off in the child. */
 void gs_timers_fork_prepare(void);
 void gs_timers_fork_parent(void);

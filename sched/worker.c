@@ -60,7 +60,7 @@ bool gs_worker_new(struct gs_p *p, bool spinning) {
     struct gs_m *m = gm_meta_alloc(sizeof *m, GM_CACHE_LINE);
     if (!m || pthread_attr_init(&attributes) != 0) return false;
     m->p = p;
-    m->spinning = spinning;
+    gm_store_relaxed(&m->spinning, spinning);
     gs_sched_lock();
     m->id = gs_sched.m_count;
     gm_store_relaxed(&gs_sched.m_count, m->id + 1);
@@ -75,7 +75,7 @@ bool gs_worker_new(struct gs_p *p, bool spinning) {
 
 static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
     m->next_p = p;
-    m->spinning = spinning;
+    gm_store_relaxed(&m->spinning, spinning);
     gm_store_release(&m->wake, 1); /* pairs with the acquire in gs_sleep_m: next_p is seen */
     gm_os_futex_wake(&m->wake, 1);
 }
@@ -214,7 +214,9 @@ bool gs_keep_time(struct gs_m *m) {
     struct gs_g *list = NULL;
     if (poll) list = gm_load_relaxed(&gs_hooks.poll)(wait);
     else if (wait != 0) gm_os_futex_wait(&m->wake, 0, wait);
-    gm_store_relaxed(&gs_sched.last_poll, (int64_t)gm_os_nanotime());
+    int64_t now = (int64_t)gm_os_nanotime();
+    gm_store_relaxed(&gs_sched.last_poll, now);
+    gm_store_relaxed(&gs_sched.clock, now);
     end_keeping(m);
     if (list) gs_ready_list(list);
     if (!m->p) gs_sleep_m(m);

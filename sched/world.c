@@ -172,7 +172,7 @@ static void drain(struct gs_p *p) {
         g->link = gs_sched.free;
         gm_store_relaxed(&gs_sched.free, g);
     }
-    p->free_count = 0;
+    gm_store_relaxed(&p->free_count, 0);
     gm_store_relaxed(&p->state, GS_P_DEAD);
 }
 

@@ -419,3 +419,9 @@ int check_main(int argc, char **argv) {
     }
     return failed != 0;
 }
+
+#ifdef __SANITIZE_THREAD__
+/* ThreadSanitizer waits a second at the end of a process for races that come late: too long for one process a test. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "atexit_sleep_ms=20"; }
+#endif

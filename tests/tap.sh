@@ -8,7 +8,7 @@ BUILD=$(realpath "${BUILD:-build}")
 SCRATCH=$(mktemp -d) || exit 2
 trap 'rm -rf "$SCRATCH"' EXIT
 chmod 755 "$SCRATCH"
-ulimit -c 0
+ulimit -S -c 0
 export LC_ALL=C
 unset GOMALLOC
 LIMIT=${GM_TIME_SCALE:-1}

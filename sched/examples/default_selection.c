@@ -2,10 +2,10 @@
 #include <gosched.h>
 #include <stdio.h>
 
-enum { MS = 1000000 };
+static const int64_t MS = 1000000;
 
 int main(void) {
-    gochan *tick = go_tick(20 * MS), *boom = go_after(110 * MS);
+    gochan *tick = go_tick(20 * MS), *boom = go_after(330 * MS);
     for (;;) {
         gocase cases[] = {GO_RECV(tick, NULL), GO_RECV(boom, NULL), GO_DEFAULT};
         switch (goselect(cases, 3)) {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MS = 1000000 };
+static const int64_t MS = 1000000;
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static gowaitgroup clients;
 
@@ -13,7 +13,7 @@ static void serve(void *arg) {
     int fd = (int)(intptr_t)arg;
     char text[128];
     for (;;) {
-        go_set_deadline(fd, 100 * MS);
+        go_set_deadline(fd, 500 * MS);
         ssize_t n = go_read(fd, text, sizeof text);
         if (n < 0 && errno == ETIMEDOUT) printf("server: deadline\n");
         if (n <= 0) break;

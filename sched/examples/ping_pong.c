@@ -1,28 +1,28 @@
-/* A ball between two players, who count the strokes, until main takes it off the table. */
+/* A ball between two players, who count the strokes; the sixth ends the game. */
 #include <gosched.h>
 #include <stdio.h>
 
-static gochan *table;
+static gochan *table, *over;
 
 static void player(void *name) {
     for (int ball;;) {
         gochan_recv(table, &ball);
-        ball++;
-        if (ball <= 6) printf("%s %d\n", (const char *)name, ball);
+        printf("%s %d\n", (const char *)name, ++ball);
+        if (ball == 6) break;
         gochan_send(table, &ball);
     }
+    gochan_send(over, NULL);
 }
 
 int main(void) {
     int ball = 0;
-    go_maxprocs(1); /* so that the players take turns in a known order */
+    go_maxprocs(1); /* so that who plays first is known */
     table = gochan_make(sizeof(int), 0);
+    over = gochan_make(0, 0);
     go(player, "ping");
     go(player, "pong");
-    go_sleep(1000000);
     gochan_send(table, &ball);
-    go_sleep(50000000);
-    gochan_recv(table, &ball);
-    printf("%s\n", ball > 6 ? "game over" : "nobody played");
+    gochan_recv(over, NULL);
+    printf("game over\n");
     return 0;
 }

@@ -14,7 +14,7 @@ tools() {
 }
 build() {
     tools
-    make -s -j2 B="$OUT" CC=aarch64-linux-gnu-gcc VARIANT=release "$OUT"/tests/unit/test_{proc,errno,interleave}
+    make -s -j2 B="$OUT" CC=aarch64-linux-gnu-gcc VARIANT=release "$OUT"/tests/unit/test_{proc,errno,interleave,dump}
 }
 run() { # run PROGRAM TEST...
     tools
@@ -23,5 +23,6 @@ run() { # run PROGRAM TEST...
 check cross_build build
 check switches_parks_stacks run proc goroutines_run full_ring the_newest nobody_is_forgotten refused errno locked all_stacks
 check no_register_is_lost run interleave
+check stacks_are_walked run dump one_that_never a_panic
 check errno_stays run errno
 plan

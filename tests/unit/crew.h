@@ -4,8 +4,18 @@
 
 #include <pthread.h>
 
+#include "libgomalloc/alloc.h"
 #include "sched/gosched.h"
 #include "tests/unit/panic.h"
+
+/* How often something is tried: 20 times as often with STRESS=1. Where each time goroutines are made, or processes, less often under
+ * ThreadSanitizer, for which they cost 100 times as much. */
+static inline unsigned crew_times(unsigned n) { return check_stress() ? 20 * n : n; }
+#ifdef __SANITIZE_THREAD__
+static inline unsigned crew_rounds(unsigned n) { return crew_times(n / 10); }
+#else
+static inline unsigned crew_rounds(unsigned n) { return crew_times(n); }
+#endif
 
 static inline uint32_t crew_get(uint32_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 static inline void crew_up(uint32_t *word) { __atomic_fetch_add(word, 1, __ATOMIC_ACQ_REL); }
@@ -15,6 +25,31 @@ static inline void crew_wait(uint32_t *word, uint32_t value) {
 /* Long enough for whoever could go on to have gone on. */
 static inline void crew_pause(void) {
     for (int i = 0; i < 40; i++) go_yield(), usleep(500);
+}
+
+/* Forks n times while `busy` runs again and again on another thread; in each child `check` must hold and come to an end. */
+static struct {
+    void (*busy)(void);
+    uint32_t over;
+} crew_forks_state __attribute__((unused));
+static inline void *crew_busy(void *arg) {
+    while (!crew_get(&crew_forks_state.over)) crew_forks_state.busy();
+    return NULL;
+}
+static inline void crew_forks(unsigned n, void (*busy)(void), bool (*check)(void)) {
+    pthread_t t;
+    gm_free(gm_alloc(1)); /* the allocator is up, and minds forks, as where it is preloaded */
+    pthread_atfork(gm_fork_prepare, gm_fork_parent, gm_fork_child);
+    crew_forks_state.busy = busy;
+    pthread_create(&t, NULL, crew_busy, NULL);
+    for (unsigned i = 0; i < n; i++) {
+        pid_t child = fork();
+        if (child == 0) _exit(!check());
+        int status = check_wait(child, 5);
+        if (!expect(WIFEXITED(status) && WEXITSTATUS(status) == 0)) break;
+    }
+    crew_up(&crew_forks_state.over);
+    pthread_join(t, NULL);
 }
 
 static struct {

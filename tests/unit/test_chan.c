@@ -318,4 +318,34 @@ TEST_LIMIT(crowd_unbuffered, 60) { crowd(0); }
 TEST_LIMIT(crowd_of_one, 60) { crowd(1); }
 TEST_LIMIT(crowd_buffered, 60) { crowd(64); }
 
+/* None of these parks, and there is one P. */
+static uint32_t asked;
+static void asks_by_recv(void *c) {
+    while (gochan_try_recv(c, NULL) != -1) {}
+    count_up(&asked);
+}
+static void asks_by_send(void *c) {
+    while (!gochan_try_send(c, NULL)) {}
+    count_up(&asked);
+}
+static void asks_by_select(void *c) {
+    gocase cases[] = {GO_RECV(c, NULL), GO_RECV(c, NULL), GO_DEFAULT};
+    while (goselect(cases, 3) == 2) {}
+    count_up(&asked);
+}
+static void answers(void *c) { gochan_recv(c, NULL); }
+static void closes(void *c) { gochan_close(c); }
+TEST(asking_in_a_loop_lets_others_run) {
+    gochan *c = gochan_make(0, 0);
+    go_maxprocs(1);
+    go(asks_by_send, c);
+    go(answers, c);
+    wait_for(&asked, 1);
+    go(asks_by_recv, c);
+    go(asks_by_select, c);
+    go(closes, c);
+    wait_for(&asked, 3);
+    gochan_free(c);
+}
+
 TEST_MAIN()

@@ -70,13 +70,49 @@ TEST(numbers_may_wrap) {
     expect_eq(c.waits, 2);
 }
 
+/* A signal between giving the mutex back and queueing. At one P, and with a mutex that starves: giving it back lets the signaller run. */
+static void signals(void *arg) {
+    gomutex_lock(&m);
+    strcat(order, "s");
+    gocond_signal(&c);
+    gomutex_unlock(&m);
+    crew_up(&waiting);
+}
+/* False: our time was over, and it was not as it should be. */
+static bool wait_late(void) {
+    order[0] = 0;
+    gomutex_lock(&m);
+    go(signals, NULL);
+    go_yield();
+    gomutex_unlock(&m);
+    if (!gomutex_trylock(&m)) return false;
+    usleep(1100);
+    go_yield(); /* it finds the mutex locked after more than a millisecond */
+    strcat(order, "w");
+    gocond_wait(&c);
+    strcat(order, "e");
+    gomutex_unlock(&m);
+    expect_str(order, "wse");
+    return true;
+}
+static void waits_late(void *arg) {
+    for (uint32_t i = 1; !wait_late() && expect(i < 50); i++) crew_wait(&waiting, i);
+    crew_up(&woken);
+}
+TEST(a_signal_before_it_sleeps_is_not_lost) {
+    go_maxprocs(1);
+    gocond_init(&c, &m);
+    go(waits_late, NULL);
+    crew_wait(&woken, 1);
+}
+
 /* A bounded buffer: a lost wake-up is a hang, a wrong one a wrong sum. */
 enum { ROOM = 3, EACH = 2000, PAIRS = 8 };
 static gocond not_full, not_empty;
 static unsigned fill;
 static uint64_t in, out, items;
 static void produce_or_consume(unsigned who) {
-    for (int i = 0; i < EACH; i++) {
+    for (unsigned i = 0; i < crew_times(EACH); i++) {
         gomutex_lock(&m);
         if (who % 2 == 0) {
             while (fill == ROOM) gocond_wait(&not_full);
@@ -98,8 +134,8 @@ TEST_LIMIT(nothing_is_lost, 60) {
     gocond_init(&not_full, &m);
     gocond_init(&not_empty, &m);
     crew(2 * PAIRS - 4, 4, produce_or_consume);
-    expect_eq(in, PAIRS * EACH);
-    expect_eq(out, PAIRS * EACH);
+    expect_eq(in, PAIRS * crew_times(EACH));
+    expect_eq(out, PAIRS * crew_times(EACH));
     expect_eq(fill + items, 0);
 }
 

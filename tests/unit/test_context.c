@@ -96,8 +96,8 @@ TEST(large_tree) {
 
 TEST(deadlines) {
     int64_t begin = now(), when = 0, early;
-    gocontext *c = goctx_with_timeout(goctx_background(), 20000000, &cancel);
-    expect(goctx_deadline(c, &when) && when >= begin + 20000000 && when <= now() + 20000000);
+    gocontext *c = goctx_with_timeout(goctx_background(), 300000000, &cancel);
+    expect(goctx_deadline(c, &when) && when >= begin + 300000000 && when <= now() + 300000000);
     gocontext *later = goctx_with_timeout(c, 10000000000, NULL);
     expect(goctx_deadline(later, &early) && early == when); /* the parent's is earlier */
     gocontext *plain = goctx_with_cancel(later, NULL);
@@ -105,7 +105,7 @@ TEST(deadlines) {
     expect_eq(goctx_err(c), 0);
     gochan_recv(goctx_done(plain), NULL);
     expect(now() >= when);
-    expect_at_most(now() - when, 2000000000);
+    expect_at_most(now() - when, 30000000000);
     expect_eq(goctx_err(c), -ETIMEDOUT);
     expect_eq(goctx_err(plain), -ETIMEDOUT);
     cancel(c);
@@ -127,9 +127,9 @@ TEST(passed_deadlines_cancel_at_once) {
     goctx_release(c);
 }
 TEST(cancelled_before_its_time) {
-    gocontext *c = goctx_with_timeout(goctx_background(), 5000000, &cancel);
+    gocontext *c = goctx_with_timeout(goctx_background(), 300000000, &cancel);
     cancel(c);
-    usleep(10000);
+    usleep(310000);
     expect_eq(goctx_err(c), -ECANCELED);
     goctx_release(c);
     c = goctx_with_timeout(goctx_background(), 2000000, NULL);
@@ -175,7 +175,7 @@ TEST(done_in_a_select) {
 static gocontext *root;
 static void mix(unsigned who) {
     struct check_rng rng = check_rng(who);
-    for (int i = 0; i < 300; i++) {
+    for (unsigned i = 0; i < crew_times(300); i++) {
         gocontext *a = check_below(&rng, 2) ? goctx_with_cancel(root, NULL) : goctx_with_timeout(root, (int64_t)check_below(&rng, 100000), NULL);
         gocontext *b = goctx_with_value(a, &step, a), *c = goctx_with_cancel(b, NULL);
         if (check_below(&rng, 4) == 0) goctx_release(goctx_retain(a));

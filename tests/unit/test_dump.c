@@ -139,6 +139,7 @@ static KEPT void prepare(void) {
 }
 
 static uint32_t dumped;
+enum { LINE_OF_DUMP = __LINE__ + 3 };
 static void dumps(void *fd) {
     go_maxprocs(0);
     go_dump((int)(intptr_t)fd);
@@ -167,6 +168,7 @@ TEST(a_dump_shows_every_state) {
     while (!gm_load_acquire(&dumped)) usleep(1000);
     read_dump(ends[0]);
     expect(strncmp(text, "goroutine 8 [running]:\ndumps(...)\n\t", 35) == 0);
+    expect(has(check_format("tests/unit/test_dump.c:%d +0x", LINE_OF_DUMP)));
     expect(shows("goroutine 1 [chan receive]:", "deeper"));
     expect(shows("goroutine 1 [chan receive]:", "receiver"));
     expect(shows("goroutine 2 [sleep]:", "sleeper"));
@@ -195,20 +197,20 @@ TEST(long_waits_are_told_in_minutes) {
     expect(has("goroutine 1 [chan receive, 2 minutes]:\n"));
 }
 
-static void one_that_has_not_run(void *arg) {
+static void starts_another(void *arg) {
     go(never_run, NULL);
-    go_dump(2);
-    _exit(0);
+    spin(NULL); /* on the only P, never to be interrupted */
 }
 static void dump_of_fresh(void) {
     go_maxprocs(1);
-    go(one_that_has_not_run, NULL);
-    usleep(2000000);
+    go(starts_another, NULL);
+    while (!gm_load_relaxed(&spins)) usleep(100);
+    go_dump(2);
 }
 TEST(one_that_never_ran_shows_its_function) {
     expect_eq(end_of(child_of(dump_of_fresh)), 0);
     expect(shows("goroutine 2 [runnable]:", "never_run"));
-    expect(has("\ncreated by one_that_has_not_run\n"));
+    expect(has("\ncreated by starts_another\n"));
 }
 
 /* Everything changes while it is looked at; nothing may crash. */

@@ -127,12 +127,12 @@ static __attribute__((noinline)) void one_on_the_stack(void) {
     __asm__ volatile("" : : "r"(&mine) : "memory");
 }
 static void many_groups(unsigned who) {
-    for (int i = 0; i < 200; i++) one_on_the_stack();
+    for (unsigned i = 0; i < crew_rounds(200); i++) one_on_the_stack();
 }
 TEST_LIMIT(memory_may_go_after_wait, 60) {
     go_maxprocs(4);
     crew(6, 2, many_groups);
-    expect_eq(ran, 8 * 200 * 2);
+    expect_eq(ran, 8 * crew_rounds(200) * 2);
 }
 
 static void limit_too_late(void) {

@@ -121,4 +121,18 @@ TEST(many_keys) {
     expect(golocal_get(key) == NULL);
 }
 
+static void create_and_delete(void) {
+    golocal_key k;
+    if (golocal_create(&k, NULL) == 0) golocal_delete(k);
+}
+static bool keys_work(void) {
+    golocal_key k;
+    return golocal_create(&k, NULL) == 0 && golocal_set(k, &k) == 0 && golocal_get(k) == &k && golocal_get(key) == &key;
+}
+TEST_LIMIT(in_the_child_of_a_fork, 30) {
+    golocal_create(&key, NULL);
+    golocal_set(key, &key);
+    crew_forks(crew_rounds(200), create_and_delete, keys_work);
+}
+
 TEST_MAIN()

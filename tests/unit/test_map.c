@@ -213,7 +213,7 @@ static bool check_pair(const void *key, void *value, void *arg) {
 static void writes(unsigned who) {
     struct check_rng rng = check_rng(who);
     uintptr_t mine[OWN] = {0};
-    for (unsigned i = 0; i < 4000; i++) {
+    for (unsigned i = 0; i < crew_times(4000); i++) {
         unsigned slot = (unsigned)check_below(&rng, OWN);
         uintptr_t k = who * OWN + slot, v = k + 12 * OWN * (1 + check_below(&rng, 1000));
         void *got;

@@ -37,7 +37,7 @@ TEST(belongs_to_nobody) {
 
 static void contend(unsigned who) {
     struct check_rng rng = check_rng(who);
-    for (int i = 0; i < 3000; i++) {
+    for (unsigned i = 0; i < crew_times(3000); i++) {
         bool got = true;
         if (check_below(&rng, 8) == 0) got = gomutex_trylock(&m);
         else gomutex_lock(&m);
@@ -71,14 +71,18 @@ static void queue_up(void *name) {
     gomutex_unlock(&m);
     crew_up(&step);
 }
-TEST(those_who_wait_are_served_in_turn) {
+static void holds(void *arg) {
     static const char *const names[] = {"a", "b", "c", "d", "e"};
     gomutex_lock(&m);
     for (int i = 0; i < 5; i++) {
-        expect_eq(go(queue_up, (void *)names[i]), 0);
-        crew_pause();
+        go(queue_up, (void *)names[i]);
+        go_yield(); /* at one P: until it sleeps */
     }
     gomutex_unlock(&m);
+}
+TEST(those_who_wait_are_served_in_turn) {
+    go_maxprocs(1);
+    go(holds, NULL);
     crew_wait(&step, 5);
     expect_str(order, "abcde");
 }
@@ -125,6 +129,7 @@ TEST(a_plain_thread_does_not_starve) { starve(2, thread_wants_it); }
 
 enum { STARVING = 4 };
 static char phases[64];
+static uint32_t seen;
 static void second(void *arg) {
     gomutex_lock(&m);
     strcat(phases, "2");
@@ -134,37 +139,65 @@ static void second(void *arg) {
 static void first(void *arg) {
     gomutex_lock(&m);
     strcat(phases, "1");
-    expect(m.state & STARVING); /* somebody else waits, and we have starved */
+    seen = m.state;
     gomutex_unlock(&m);
-    expect_str(phases, "bbb12");
-    expect_eq(m.state, 0);
     crew_up(&step);
 }
-/* At one P this is all in a fixed order. */
-static void beats_them(void *arg) {
+/* At one P this is all in a fixed order, unless our time is over in between (false): then the others run where they should not. */
+static bool beat_them(void) {
+    phases[0] = 0;
     gomutex_lock(&m);
     go(first, NULL);
     go_yield();
     go(second, NULL);
     go_yield();
-    for (int i = 0; i < 3; i++) {
-        expect_eq(m.state & STARVING, 0);
-        gomutex_unlock(&m);          /* readies `first` ... */
-        expect(gomutex_trylock(&m)); /* ... which is beaten to it */
-        strcat(phases, "b");
+    for (int i = 0; i < 3 && !(m.state & STARVING); i++) {
+        gomutex_unlock(&m);                     /* readies `first` ... */
+        if (!gomutex_trylock(&m)) return false; /* ... which is beaten to it */
         if (i == 2) usleep(1100);
         go_yield();
     }
     expect(m.state & STARVING);
     gomutex_unlock(&m);
-    expect_str(phases, "bbb12"); /* it hands over, and the new owner runs at once */
-    crew_up(&step);
+    expect_str(phases, "12");  /* it hands over, and the new owner runs at once */
+    expect(seen & STARVING);   /* it has starved, and somebody else waits */
+    expect_eq(m.state, 0);
+    return true;
+}
+static void beats_them(void *arg) {
+    for (uint32_t i = 1; !beat_them() && expect(i < 50); i++) {
+        crew_wait(&step, 2 * i);
+        gomutex_lock(&m);
+        gomutex_unlock(&m);
+    }
+    crew_up(&got_it);
 }
 TEST(who_waited_too_long_is_handed_the_mutex) {
     go_maxprocs(1);
     go(beats_them, NULL);
-    crew_wait(&step, 3);
-    expect_str(phases, "bbb12");
+    crew_wait(&got_it, 1);
+}
+
+/* Nothing that it calls parks: another one on the same P gets its turn all the same. */
+static void looks_in_a_loop(void *arg) {
+    for (bool over = false; !over;) {
+        gomutex_lock(&m);
+        over = stop_now;
+        gomutex_unlock(&m);
+    }
+    crew_up(&step);
+}
+static void ends_the_loop(void *arg) {
+    gomutex_lock(&m);
+    stop_now = 1;
+    gomutex_unlock(&m);
+}
+TEST(a_loop_of_lock_and_unlock_lets_others_run) {
+    go_maxprocs(1);
+    go(looks_in_a_loop, NULL);
+    usleep(1000);
+    go(ends_the_loop, NULL);
+    crew_wait(&step, 1);
 }
 
 /* The last one to unlock a counted object frees it, while the one before may still be inside its unlock. */
@@ -185,7 +218,7 @@ static void drop(unsigned who) {
 }
 TEST(memory_may_go_after_the_last_unlock) {
     go_maxprocs(2);
-    for (int i = 0; i < 300; i++) {
+    for (unsigned i = 0; i < crew_rounds(300); i++) {
         shared_object = calloc(1, sizeof *shared_object);
         shared_object->refs = 5;
         crew(3, 2, drop);

@@ -7,7 +7,7 @@ static uint64_t a, b;
 
 static void some_of_both(unsigned who) {
     struct check_rng rng = check_rng(who);
-    for (int i = 0; i < 2000; i++) {
+    for (unsigned i = 0; i < crew_times(2000); i++) {
         bool write = check_below(&rng, 10) == 0, may_fail = check_below(&rng, 8) == 0;
         if (write) {
             if (!may_fail) gorwmutex_lock(&rw);

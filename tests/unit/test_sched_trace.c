@@ -6,9 +6,9 @@
 #include "sched/gosched.h"
 #include "tests/check.h"
 
-static volatile bool stop;
+static bool stop;
 static void runs(void *arg) {
-    while (!stop) go_yield();
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) go_yield();
 }
 
 /* What stderr gets while two goroutines run for 60 ms. */
@@ -23,7 +23,7 @@ static void trace(bool detail) {
     go(runs, NULL);
     go(runs, NULL);
     usleep(100000);
-    stop = true;
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
     dup2(keep, 2);
     ssize_t n = read(pipes[0], text, sizeof text - 1);
     if (!expect(n > 0)) n = 0;

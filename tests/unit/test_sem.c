@@ -23,7 +23,7 @@ TEST(takes_and_gives) {
 enum { SIZE = 10 };
 static void hammer(unsigned who) {
     struct check_rng rng = check_rng(who);
-    for (int i = 0; i < 2000; i++) {
+    for (unsigned i = 0; i < crew_times(2000); i++) {
         uint32_t n = 1 + (uint32_t)check_below(&rng, SIZE);
         if (check_below(&rng, 4)) gosem_acquire(&s, n);
         else if (!gosem_try_acquire(&s, n)) continue;
@@ -116,7 +116,7 @@ TEST(calling_off_the_first_serves_the_next) {
 /* Cancelling while units come: each request gets its units or the error, and the sum is right in the end. */
 static void race(unsigned who) {
     struct check_rng rng = check_rng(who);
-    for (int i = 0; i < 400; i++) {
+    for (unsigned i = 0; i < crew_times(400); i++) {
         gocontext *c = goctx_with_timeout(goctx_background(), (int64_t)check_below(&rng, 30000), NULL);
         int64_t n = 1 + (int64_t)check_below(&rng, 3);
         int error = gosem_acquire_context(&s, c, n);
@@ -130,6 +130,34 @@ TEST_LIMIT(cancelling_races_with_release, 60) {
     gosem_init(&s, 3);
     crew(8, 2, race);
     expect_eq(s.used, 0);
+    expect(s.first == NULL);
+}
+
+/* Cancelled in the moments in which it goes to sleep. */
+static uint32_t round_number;
+static void *cancels(void *arg) {
+    struct check_rng rng = check_rng(50);
+    for (uint32_t i = 1; i <= crew_rounds(1000); i++) {
+        while (crew_get(&round_number) < i) {}
+        for (uint64_t n = check_below(&rng, 400); n > 0; n--) __asm__ volatile("");
+        goctx_cancel(__atomic_load_n(&ctx, __ATOMIC_ACQUIRE));
+        while (crew_get(&step) < i) {}
+    }
+    return NULL;
+}
+TEST_LIMIT(cancelling_while_it_goes_to_sleep, 60) {
+    pthread_t t;
+    gosem_init(&s, 0);
+    pthread_create(&t, NULL, cancels, NULL);
+    for (uint32_t i = 1; i <= crew_rounds(1000); i++) {
+        __atomic_store_n(&ctx, goctx_with_cancel(goctx_background(), NULL), __ATOMIC_RELEASE);
+        crew_up(&round_number);
+        if (gosem_acquire_context(&s, ctx, 1) != -ECANCELED) expect(!"acquired");
+        goctx_retain(ctx);
+        crew_up(&step);
+        goctx_release(ctx);
+    }
+    pthread_join(t, NULL);
     expect(s.first == NULL);
 }
 

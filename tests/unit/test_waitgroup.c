@@ -22,7 +22,7 @@ static void worker(void *i) {
 /* What they wrote is seen without any other means. */
 TEST(waits_for_all) {
     go_maxprocs(2);
-    for (int round = 0; round < 50; round++) {
+    for (unsigned round = 0; round < crew_rounds(50); round++) {
         gowaitgroup_add(&wg, 64);
         for (uintptr_t i = 0; i < 64; i++) go(worker, (void *)i);
         gowaitgroup_wait(&wg);
@@ -72,7 +72,7 @@ static __attribute__((noinline)) void one_task(void) {
     __asm__ volatile("" : : "r"(&t) : "memory");
 }
 static void on_the_stack(unsigned who) {
-    for (int i = 0; i < 500; i++) one_task();
+    for (unsigned i = 0; i < crew_rounds(500); i++) one_task();
 }
 TEST_LIMIT(memory_may_go_after_wait, 60) {
     go_maxprocs(4);

@@ -4,7 +4,7 @@
  *
  * Only general registers are followed. A rule that needs what is not known ends the walk, as do a missing table, a stack
  * address out of bounds and a frame that does not lie above its callee: a damaged stack gives a short answer, not a crash. */
-#include "sched/unwind.h"
+#include "sched/frames.h"
 
 #include <dlfcn.h>
 #include <sys/syscall.h>
@@ -12,7 +12,9 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "sched/dwarf.h"
 #include "sched/proc.h"
+#include "sched/sanitize.h"
 #include "sched/switch.h"
 
 /* ---- objects */
@@ -54,10 +56,8 @@ bool gs_object_of(uintptr_t address, struct gs_object *out) {
 
 /* ---- reading the stack */
 
-#define UNCHECKED __attribute__((no_sanitize("address", "thread")))
-
 /* A word of the stack; other goroutines' stacks and dead parts of frames are no business of the sanitizers. */
-UNCHECKED static bool stack_word(const struct gs_cursor *c, uintptr_t address, uintptr_t *out) {
+GS_UNCHECKED static bool stack_word(const struct gs_cursor *c, uintptr_t address, uintptr_t *out) {
     if (address < c->low || address > c->high - sizeof *out || address % sizeof(uint32_t) != 0) return false;
     if (!c->foreign) {
         *out = *(const uintptr_t *)address;
@@ -72,59 +72,27 @@ UNCHECKED static bool stack_word(const struct gs_cursor *c, uintptr_t address, u
 
 /* ---- reading the tables */
 
-struct reader {
-    const uint8_t *at, *end;
-};
-
-static uint64_t fixed(struct reader *r, unsigned bytes) {
-    uint64_t v = 0;
-    for (unsigned i = 0; i < bytes && r->at < r->end; i++) v |= (uint64_t)*r->at++ << 8 * i; /* both machines are little-endian */
-    return v;
-}
 static int64_t extended(uint64_t v, unsigned bytes) { return (int64_t)(v << (64 - 8 * bytes)) >> (64 - 8 * bytes); }
 
-static uint64_t uleb(struct reader *r) {
-    uint64_t v = 0;
-    for (unsigned shift = 0; r->at < r->end; shift += 7) {
-        uint8_t b = *r->at++;
-        if (shift < 64) v |= (uint64_t)(b & 0x7f) << shift;
-        if (!(b & 0x80)) break;
-    }
-    return v;
-}
-static int64_t sleb(struct reader *r) {
-    uint64_t v = 0;
-    unsigned shift = 0;
-    uint8_t b = 0;
-    do {
-        if (r->at >= r->end) break;
-        b = *r->at++;
-        if (shift < 64) v |= (uint64_t)(b & 0x7f) << shift;
-        shift += 7;
-    } while (b & 0x80);
-    if (shift < 64 && (b & 0x40)) v |= ~UINT64_C(0) << shift;
-    return (int64_t)v;
-}
-
 /* DW_EH_PE: the low four bits are the form, the next three what it is relative to. */
-static uintptr_t encoded(struct reader *r, unsigned encoding, const uint8_t *data) {
+static uintptr_t encoded(struct gs_reader *r, unsigned encoding, const uint8_t *data) {
     enum { ABSOLUTE = 0, ULEB = 1, U2 = 2, U4 = 3, U8 = 4, SLEB = 9, S2 = 10, S4 = 11, S8 = 12, PCREL = 0x10, DATAREL = 0x30, OMIT = 0xff };
     uintptr_t base = (encoding & 0x70) == PCREL ? (uintptr_t)r->at : (encoding & 0x70) == DATAREL ? (uintptr_t)data : 0;
     if (encoding == OMIT) return 0;
     switch (encoding & 15) {
-    case ULEB: return base + uleb(r);
-    case U2: return base + fixed(r, 2);
-    case U4: return base + fixed(r, 4);
-    case SLEB: return base + (uintptr_t)sleb(r);
-    case S2: return base + (uintptr_t)extended(fixed(r, 2), 2);
-    case S4: return base + (uintptr_t)extended(fixed(r, 4), 4);
-    default: return base + fixed(r, 8);
+    case ULEB: return base + gs_read_uleb(r);
+    case U2: return base + gs_read_fixed(r, 2);
+    case U4: return base + gs_read_fixed(r, 4);
+    case SLEB: return base + (uintptr_t)gs_read_sleb(r);
+    case S2: return base + (uintptr_t)extended(gs_read_fixed(r, 2), 2);
+    case S4: return base + (uintptr_t)extended(gs_read_fixed(r, 4), 4);
+    default: return base + gs_read_fixed(r, 8);
     }
 }
 
 /* What the tables say of one function. */
 struct entry {
-    struct reader common, own; /* the two programs */
+    struct gs_reader common, own; /* the two programs */
     uintptr_t start;           /* of the function */
     uint64_t code_align;
     int64_t data_align;
@@ -133,33 +101,33 @@ struct entry {
 };
 
 /* The records of .eh_frame start with their length. */
-static struct reader record(const uint8_t *at) {
-    uint32_t n = (uint32_t)fixed(&(struct reader){ at, at + 4 }, 4);
-    return (struct reader){ at + 4, at + 4 + (n >= 0xfffffff0 ? 0 : n) };
+static struct gs_reader record(const uint8_t *at) {
+    uint32_t n = (uint32_t)gs_read_fixed(&(struct gs_reader){ at, at + 4 }, 4);
+    return (struct gs_reader){ at + 4, at + 4 + (n >= 0xfffffff0 ? 0 : n) };
 }
 
 static bool read_common(const uint8_t *at, struct entry *e, unsigned *encoding, bool *augmented) {
-    struct reader r = record(at);
+    struct gs_reader r = record(at);
     *encoding = 0;
-    if (r.end == r.at || fixed(&r, 4) != 0) return false; /* id 0: a common record */
-    unsigned version = (unsigned)fixed(&r, 1);
+    if (r.end == r.at || gs_read_fixed(&r, 4) != 0) return false; /* id 0: a common record */
+    unsigned version = (unsigned)gs_read_fixed(&r, 1);
     const char *how = (const char *)r.at;
     while (r.at < r.end && *r.at) r.at++;
     r.at++;
-    e->code_align = uleb(&r);
-    e->data_align = sleb(&r);
-    e->return_column = version == 1 ? (unsigned)fixed(&r, 1) : (unsigned)uleb(&r);
+    e->code_align = gs_read_uleb(&r);
+    e->data_align = gs_read_sleb(&r);
+    e->return_column = version == 1 ? (unsigned)gs_read_fixed(&r, 1) : (unsigned)gs_read_uleb(&r);
     *augmented = *how == 'z';
     if (!*augmented) {
         e->common = r;
         return *how == 0;
     }
-    uint64_t n = uleb(&r);
-    e->common = (struct reader){ r.at + n, r.end };
+    uint64_t n = gs_read_uleb(&r);
+    e->common = (struct gs_reader){ r.at + n, r.end };
     for (how++; *how; how++) {
-        if (*how == 'R') *encoding = (unsigned)fixed(&r, 1);
-        else if (*how == 'P') encoded(&r, (unsigned)fixed(&r, 1), NULL);
-        else if (*how == 'L') fixed(&r, 1);
+        if (*how == 'R') *encoding = (unsigned)gs_read_fixed(&r, 1);
+        else if (*how == 'P') encoded(&r, (unsigned)gs_read_fixed(&r, 1), NULL);
+        else if (*how == 'L') gs_read_fixed(&r, 1);
         else if (*how == 'S') e->signal_frame = true;
     }
     return true;
@@ -169,15 +137,15 @@ static bool read_common(const uint8_t *at, struct entry *e, unsigned *encoding, 
 static bool read_entry(const uint8_t *at, uintptr_t pc, struct entry *e) {
     unsigned encoding;
     bool augmented;
-    struct reader r = record(at);
+    struct gs_reader r = record(at);
     const uint8_t *id = r.at;
-    uint32_t back = (uint32_t)fixed(&r, 4);
+    uint32_t back = (uint32_t)gs_read_fixed(&r, 4);
     *e = (struct entry){ .signal_frame = false };
     if (r.end == id || back == 0 || !read_common(id - back, e, &encoding, &augmented)) return false;
     e->start = encoded(&r, encoding, NULL);
     uintptr_t length = encoded(&r, encoding & 15, NULL);
     if (augmented) {
-        uint64_t n = uleb(&r);
+        uint64_t n = gs_read_uleb(&r);
         r.at += n;
     }
     e->own = r;
@@ -187,7 +155,7 @@ static bool read_entry(const uint8_t *at, uintptr_t pc, struct entry *e) {
 /* .eh_frame_hdr has a sorted table of pairs: start of a function, its record; both relative to the table's section. */
 static bool find_entry(const uint8_t *tables, uintptr_t pc, struct entry *e) {
     enum { SORTED = 0x3b /* datarel, sdata4 */, PAIR = 8 };
-    struct reader r = { tables + 4, tables + 64 };
+    struct gs_reader r = { tables + 4, tables + 64 };
     if (!tables || tables[0] != 1 || tables[3] != SORTED) return false;
     encoded(&r, tables[1], tables);
     size_t n = encoded(&r, tables[2], tables), low = 0;
@@ -195,11 +163,11 @@ static bool find_entry(const uint8_t *tables, uintptr_t pc, struct entry *e) {
     if (n == 0) return false;
     for (size_t high = n; high - low > 1;) {
         size_t middle = low + (high - low) / 2;
-        r = (struct reader){ table + middle * PAIR, table + middle * PAIR + 4 };
+        r = (struct gs_reader){ table + middle * PAIR, table + middle * PAIR + 4 };
         if (encoded(&r, SORTED, tables) <= pc) low = middle;
         else high = middle;
     }
-    r = (struct reader){ table + low * PAIR + 4, table + low * PAIR + 8 };
+    r = (struct gs_reader){ table + low * PAIR + 4, table + low * PAIR + 8 };
     return read_entry((const uint8_t *)encoded(&r, SORTED, tables), pc, e);
 }
 
@@ -227,31 +195,31 @@ static void set(struct rules *s, uint64_t column, enum how how, int64_t value) {
 }
 
 /* Where an expression begins (at its length); the reader is moved behind it. */
-static const uint8_t *block(struct reader *r) {
+static const uint8_t *block(struct gs_reader *r) {
     const uint8_t *at = r->at;
-    uint64_t n = uleb(r);
+    uint64_t n = gs_read_uleb(r);
     r->at += n;
     return at;
 }
 
 /* DW_CFA: the operations beyond the three that have their operand in the byte. False: unknown. */
-static bool operation(struct machine *m, struct reader *r, unsigned op, const struct entry *e, const uint8_t *data) {
+static bool operation(struct machine *m, struct gs_reader *r, unsigned op, const struct entry *e, const uint8_t *data) {
     struct rules *s = &m->now;
     uint64_t column = 0;
-    if ((op >= 0x05 && op <= 0x09) || op == 0x10 || op == 0x11 || (op >= 0x14 && op <= 0x16) || op == 0x2f) column = uleb(r);
+    if ((op >= 0x05 && op <= 0x09) || op == 0x10 || op == 0x11 || (op >= 0x14 && op <= 0x16) || op == 0x2f) column = gs_read_uleb(r);
     switch (op) {
     case 0x00: break;                                                              /* nop */
     case 0x01: m->place = encoded(r, 0x1b, data); break;                           /* set_loc */
-    case 0x02: m->place += fixed(r, 1) * e->code_align; break;                     /* advance_loc1, 2, 4 */
-    case 0x03: m->place += fixed(r, 2) * e->code_align; break;
-    case 0x04: m->place += fixed(r, 4) * e->code_align; break;
-    case 0x05: set(s, column, AT_OFFSET, (int64_t)uleb(r) * e->data_align); break; /* offset_extended */
+    case 0x02: m->place += gs_read_fixed(r, 1) * e->code_align; break;                     /* advance_loc1, 2, 4 */
+    case 0x03: m->place += gs_read_fixed(r, 2) * e->code_align; break;
+    case 0x04: m->place += gs_read_fixed(r, 4) * e->code_align; break;
+    case 0x05: set(s, column, AT_OFFSET, (int64_t)gs_read_uleb(r) * e->data_align); break; /* offset_extended */
     case 0x06:                                                                     /* restore_extended */
         if (column < GS_COLUMNS) set(s, column, m->initial.how[column], m->initial.value[column]);
         break;
     case 0x07: set(s, column, UNDEFINED, 0); break;
     case 0x08: set(s, column, SAME, 0); break;
-    case 0x09: set(s, column, IN_REGISTER, (int64_t)uleb(r)); break;
+    case 0x09: set(s, column, IN_REGISTER, (int64_t)gs_read_uleb(r)); break;
     case 0x0a:                                                                     /* remember_state */
         if (m->depth == REMEMBERED) return false;
         m->kept[m->depth++] = *s;
@@ -260,31 +228,31 @@ static bool operation(struct machine *m, struct reader *r, unsigned op, const st
         if (m->depth == 0) return false;
         *s = m->kept[--m->depth];
         break;
-    case 0x0c: s->cfa_expression = NULL, s->cfa_column = (uint32_t)uleb(r), s->cfa_offset = (int64_t)uleb(r); break;
-    case 0x0d: s->cfa_expression = NULL, s->cfa_column = (uint32_t)uleb(r); break;
-    case 0x0e: s->cfa_offset = (int64_t)uleb(r); break;
+    case 0x0c: s->cfa_expression = NULL, s->cfa_column = (uint32_t)gs_read_uleb(r), s->cfa_offset = (int64_t)gs_read_uleb(r); break;
+    case 0x0d: s->cfa_expression = NULL, s->cfa_column = (uint32_t)gs_read_uleb(r); break;
+    case 0x0e: s->cfa_offset = (int64_t)gs_read_uleb(r); break;
     case 0x0f: s->cfa_expression = block(r); break;
     case 0x10: set(s, column, AT_EXPRESSION, (int64_t)(intptr_t)block(r)); break;
-    case 0x11: set(s, column, AT_OFFSET, sleb(r) * e->data_align); break;          /* offset_extended_sf */
-    case 0x12: s->cfa_expression = NULL, s->cfa_column = (uint32_t)uleb(r), s->cfa_offset = sleb(r) * e->data_align; break;
-    case 0x13: s->cfa_offset = sleb(r) * e->data_align; break;
-    case 0x14: set(s, column, IS_OFFSET, (int64_t)uleb(r) * e->data_align); break;
-    case 0x15: set(s, column, IS_OFFSET, sleb(r) * e->data_align); break;
+    case 0x11: set(s, column, AT_OFFSET, gs_read_sleb(r) * e->data_align); break;          /* offset_extended_sf */
+    case 0x12: s->cfa_expression = NULL, s->cfa_column = (uint32_t)gs_read_uleb(r), s->cfa_offset = gs_read_sleb(r) * e->data_align; break;
+    case 0x13: s->cfa_offset = gs_read_sleb(r) * e->data_align; break;
+    case 0x14: set(s, column, IS_OFFSET, (int64_t)gs_read_uleb(r) * e->data_align); break;
+    case 0x15: set(s, column, IS_OFFSET, gs_read_sleb(r) * e->data_align); break;
     case 0x16: set(s, column, IS_EXPRESSION, (int64_t)(intptr_t)block(r)); break;
     case 0x2d: break;                                                              /* aarch64: return addresses are signed from here */
-    case 0x2e: uleb(r); break;                                                     /* GNU_args_size */
-    case 0x2f: set(s, column, AT_OFFSET, -(int64_t)uleb(r) * e->data_align); break;
+    case 0x2e: gs_read_uleb(r); break;                                                     /* GNU_args_size */
+    case 0x2f: set(s, column, AT_OFFSET, -(int64_t)gs_read_uleb(r) * e->data_align); break;
     default: return false;
     }
     return true;
 }
 
-static bool execute(struct machine *m, struct reader r, uintptr_t pc, const struct entry *e, const uint8_t *data) {
+static bool execute(struct machine *m, struct gs_reader r, uintptr_t pc, const struct entry *e, const uint8_t *data) {
     while (r.at < r.end && m->place <= pc) {
         uint8_t op = *r.at++, low = op & 0x3f;
         switch (op >> 6) {
         case 1: m->place += low * e->code_align; break;
-        case 2: set(&m->now, low, AT_OFFSET, (int64_t)uleb(&r) * e->data_align); break;
+        case 2: set(&m->now, low, AT_OFFSET, (int64_t)gs_read_uleb(&r) * e->data_align); break;
         case 3:
             if (low < GS_COLUMNS) set(&m->now, low, m->initial.how[low], m->initial.value[low]);
             break;
@@ -321,24 +289,24 @@ static bool binary(unsigned op, uintptr_t a, uintptr_t b, uintptr_t *out) {
 }
 
 /* Operations that push something. False: it is none of them. */
-static bool pushes(const struct gs_cursor *c, struct reader *r, unsigned op, uintptr_t *out) {
+static bool pushes(const struct gs_cursor *c, struct gs_reader *r, unsigned op, uintptr_t *out) {
     uint64_t column = op - 0x70;
     if (op >= 0x30 && op <= 0x4f) { /* literals */
         *out = op - 0x30;
         return true;
     }
     if ((op >= 0x70 && op <= 0x8f) || op == 0x92) { /* register plus offset */
-        if (op == 0x92) column = uleb(r);
-        int64_t offset = sleb(r);
+        if (op == 0x92) column = gs_read_uleb(r);
+        int64_t offset = gs_read_sleb(r);
         if (!known(c, column)) return false;
         *out = c->reg[column] + (uintptr_t)offset;
         return true;
     }
-    if (op < 0x08 || op > 0x11) return op == 0x03 && (*out = fixed(r, 8), true);
+    if (op < 0x08 || op > 0x11) return op == 0x03 && (*out = gs_read_fixed(r, 8), true);
     unsigned bytes = 1u << ((op - 0x08) / 2 & 3);
-    if (op == 0x10) *out = uleb(r);
-    else if (op == 0x11) *out = (uintptr_t)sleb(r);
-    else *out = op & 1 ? (uintptr_t)extended(fixed(r, bytes), bytes) : fixed(r, bytes);
+    if (op == 0x10) *out = gs_read_uleb(r);
+    else if (op == 0x11) *out = (uintptr_t)gs_read_sleb(r);
+    else *out = op & 1 ? (uintptr_t)extended(gs_read_fixed(r, bytes), bytes) : gs_read_fixed(r, bytes);
     return true;
 }
 
@@ -346,9 +314,9 @@ static bool pushes(const struct gs_cursor *c, struct reader *r, unsigned op, uin
 static bool evaluate(const struct gs_cursor *c, const uint8_t *expression, const uintptr_t *first, uintptr_t *result) {
     uintptr_t stack[DEPTH];
     unsigned n = 0;
-    struct reader length = { expression, expression + 10 };
-    uint64_t bytes = uleb(&length);
-    struct reader r = { length.at, length.at + bytes };
+    struct gs_reader length = { expression, expression + 10 };
+    uint64_t bytes = gs_read_uleb(&length);
+    struct gs_reader r = { length.at, length.at + bytes };
     if (first) stack[n++] = *first;
     while (r.at < r.end) {
         unsigned op = *r.at++;
@@ -356,7 +324,7 @@ static bool evaluate(const struct gs_cursor *c, const uint8_t *expression, const
             if (n < 1 || !stack_word(c, stack[n - 1], &stack[n - 1])) return false;
         } else if (op == 0x23) { /* plus_uconst */
             if (n < 1) return false;
-            stack[n - 1] += uleb(&r);
+            stack[n - 1] += gs_read_uleb(&r);
         } else if (op >= 0x1a && op <= 0x2e) {
             if (n < 2 || !binary(op, stack[n - 2], stack[n - 1], &stack[n - 2])) return false;
             n--;
@@ -429,17 +397,15 @@ bool gs_cursor_up(struct gs_cursor *c) {
 
 /* ---- beginnings */
 
-UNCHECKED void gs_cursor_saved(struct gs_cursor *c, const struct gs_g *g) {
-    /* What gs_switch saved; the other registers are in the frames above. */
+GS_UNCHECKED void gs_cursor_saved(struct gs_cursor *c, const struct gs_g *g) {
     uintptr_t sp = (uintptr_t)g->sp;
-    *c = (struct gs_cursor){ .low = sp, .high = (uintptr_t)g->stack_high };
+    *c = (struct gs_cursor){ .low = sp, .high = (uintptr_t)g->stack_high, .exact = true, .known = 1u << GS_COLUMN_SP };
     if (stack_word(c, sp + GS_FRAME_FP * sizeof(void *), &c->reg[GS_COLUMN_FP])) c->known |= 1u << GS_COLUMN_FP;
     if (!stack_word(c, sp + GS_FRAME_PC * sizeof(void *), &c->pc)) c->pc = 0;
     c->reg[GS_COLUMN_SP] = sp + GS_FRAME_WORDS * sizeof(void *);
-    c->known |= 1u << GS_COLUMN_SP;
 }
 
-UNCHECKED void gs_cursor_caller(struct gs_cursor *c, const struct gs_caller *from, uintptr_t low, uintptr_t high) {
+GS_UNCHECKED void gs_cursor_caller(struct gs_cursor *c, const struct gs_caller *from, uintptr_t low, uintptr_t high) {
     *c = (struct gs_cursor){ .pc = from->pc, .low = low, .high = high };
     c->reg[GS_COLUMN_SP] = from->sp;
     c->reg[GS_COLUMN_FP] = from->fp;

@@ -1,8 +1,8 @@
 /* Walks the frames of a stack, its own or another's, by the unwind tables that compilers leave in every object (.eh_frame).
  * Nothing is allocated, no lock is taken, nothing outside the given stack and the tables is read: fit for signal handlers
- * and for a process in ruins. See unwind.c. */
-#ifndef GS_UNWIND_H
-#define GS_UNWIND_H
+ * and for a process in ruins. See frames.c. */
+#ifndef GS_FRAMES_H
+#define GS_FRAMES_H
 
 #include <link.h>
 
