@@ -9,7 +9,7 @@
  * THE ROUTES
  *
  *   go(fn)    proc.c: a dead G of the P or a new one (stack.c) -> `next` of the caller's P, the one that stood there
- *             into the ring (runq.c) -> worker.c: wake a P, if that promises to help
+ *             into the ring (runq.c), half of a full ring onto a pile (queue.c) -> worker.c: wake a P, if that promises to help
  *   park      proc.c: state, then gs_switch straight to the next G of the P's queue, or to the M's own stack where there is
  *             none; there the commit function of the one that left is called
  *   ready     proc.c: state, `next` of the caller's P

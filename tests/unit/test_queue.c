@@ -25,9 +25,13 @@ static void pile(int from, int n) { gs_global_pile(chain(from, n), (unsigned)n);
 static int number(const struct gs_g *x) { return x ? (int)(x - g) : -1; }
 static int from_ring(void) { return number(gs_runq_get(&p, false)); }
 
+/* The time of the lowest pile: far away, or come. */
+static void not_due(void) { gs_sched.pile_taken = INT64_MAX / 2; }
+static void due(void) { gs_sched.pile_taken = (int64_t)gm_os_coarse_time() - 10000000; }
+
 static void begin(unsigned procs) {
     gs_sched.procs = procs;
-    gs_sched.pile_taken = (int64_t)gm_os_coarse_time(); /* nothing is due */
+    not_due();
 }
 
 TEST(the_line_is_served_in_order) {
@@ -71,12 +75,14 @@ TEST(the_lowest_pile_has_its_turn) {
     expect(gs_global_get(&p, 1) == NULL);
     line(500, 2);
     expect_eq(number(gs_global_get(&p, 1)), 500);
-    usleep(30000); /* its time comes */
+    due();
     expect_eq(number(gs_global_get(&p, 1)), 0);
+    expect_at_most((int64_t)gm_os_coarse_time() - gs_sched.pile_taken, 5000000000); /* which was noted */
+    not_due();
     expect_eq(number(gs_global_get(&p, 1)), 501);
-    usleep(30000);
+    due();
     expect_eq(number(gs_global_get(&p, 1)), 1);
-    usleep(30000);
+    due();
     expect_eq(number(gs_global_get(&p, 1)), 100); /* the one above is the lowest now */
     expect_eq(number(gs_global_get(&p, 0)), 200);
     expect_eq(from_ring(), 201);
@@ -109,7 +115,8 @@ TEST(whatever_comes_goes_once) {
                 (below(3) ? pile : line)(made, n);
                 made += n;
             }
-            gs_sched.pile_taken -= below(2) ? 20000000 : 0;
+            if (below(2)) due();
+            else not_due();
             take(number(gs_global_get(&p, below(3) ? 0 : 1)));
             for (unsigned k = below(2) ? below(200) : 0; k > 0; k--) take(from_ring());
             expect_eq(gs_sched.queue_count + gs_runq_length(&p) + (unsigned)took, made);
