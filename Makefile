@@ -16,7 +16,7 @@ OPT.debug := -Og -foptimize-sibling-calls -DGM_DEBUG -fno-omit-frame-pointer
 OPT.asan := -O1 -fsanitize=address -fno-omit-frame-pointer -DGM_DEBUG
 OPT.ubsan := -O1 -fsanitize=undefined -fno-sanitize-recover=all -DGM_DEBUG
 OPT.tsan := -O1 -fsanitize=thread -DGM_DEBUG
-BASE = -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc -fno-plt -fno-tree-slp-vectorize \
+BASE = -g -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc -fno-plt -fno-tree-slp-vectorize -ffunction-sections \
         -DGM_BUILD -D_GNU_SOURCE -I. -MMD -MP $(OPT.$(VARIANT))
 CFLAGS_ALL = -std=gnu17 $(BASE) $(CWARN) $(CFLAGS)
 CXXFLAGS_ALL = -std=gnu++17 $(BASE) $(WARN) -fno-rtti $(CXXFLAGS)
@@ -42,7 +42,7 @@ all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
 COLD := heap meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
-        mallinfo mask madvise next sanitizer signal pace scavenge cgroup_linux thread
+        mallinfo mask madvise next sanitizer signal pace scavenge cgroup_linux thread fork
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile
@@ -61,10 +61,10 @@ $B/exports.map: preload/exports.txt preload/mkexports.sh
 	sh preload/mkexports.sh preload/exports.txt > $@
 
 # No NEEDED but libc; never unloaded (its code runs until the last thread is gone).
-$B/libgomalloc.so: $(objects) $B/exports.map
+$B/libgomalloc.so: $(objects) $B/exports.map preload/layout.ld
 	$(CC) -shared -o $@ $(objects) -Wl,--version-script=$B/exports.map -Wl,-soname,libgomalloc.so \
 	    -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
-	    -Wl,-z,defs $(filter -fsanitize%,$(OPT.$(VARIANT)))
+	    -Wl,-z,defs -Wl,-T,preload/layout.ld $(filter -fsanitize%,$(OPT.$(VARIANT)))
 
 # The command: an ordinary program. Of the library it takes what formats and adds up; it reads the rest in the processes.
 $(command_objects): OPT.release := -Os

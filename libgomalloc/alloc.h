@@ -47,6 +47,10 @@ void gm_constructor(char **envp);
 void gm_fork_prepare(void);
 void gm_fork_parent(void);
 void gm_fork_child(void);
+/* Instead of all three, in the child of a process that had one thread. */
+void gm_fork_child_alone(void);
+/* `call` is called before a thread makes its cache while another has one; it may allocate. */
+void gm_before_second_thread(void (*call)(void));
 
 /* The program has started a thread and could start another here (scavenge.h). */
 void gm_threads_started(void);

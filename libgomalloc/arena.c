@@ -109,6 +109,7 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     if (primary) gm_meta_set_region(a->state + l.state, l.meta);
     gm_pageindex_init(&a->index, chunks, (struct gm_pagebits *)tables,
                       tables + chunks * sizeof(struct gm_pagebits));
+    if (primary) gm_pageindex_start_small(&a->index, &gm_space.small_index);
     return true;
 }
 

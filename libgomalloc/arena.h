@@ -46,6 +46,7 @@ struct gm_space {
     uint8_t *state;                  /* state byte of base */
     uint8_t *state_bias;             /* state - base16: state_bias[p >> 4] */
     struct gm_arena primary;
+    struct gm_pageindex_small small_index; /* the primary's, while it is small (a sparse arena's tables are small) */
 } GM_ALIGNED(64);
 extern GM_HIDDEN struct gm_space gm_space;
 

@@ -94,8 +94,12 @@ static void push_visibly(struct gm_list *head, struct gm_list *node) {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     gm_store_release(&head->next, node);
 }
+void (*gm_cache_before_second)(void);
 
 static struct gm_cache *attach(void) {
+    /* Relaxed: a thread sees that the one that made it has a cache, and threads are what matters. */
+    if (gm_load_relaxed(&living) != 0 && gm_cache_before_second) gm_cache_before_second();
+    if (gm_tc != &gm_no_cache) return gm_tc;
     struct gm_cache *c = gm_fix_get(&caches);
     if (!c) return NULL;
     reset(c);
@@ -106,7 +110,7 @@ static struct gm_cache *attach(void) {
     }
     gm_lock(&threads_lock);
     push_visibly(&all, &c->link);
-    living++;
+    gm_store_relaxed(&living, living + 1);
     gm_tc = c;
     gm_unlock(&threads_lock);
     take_colour(c);
@@ -199,7 +203,8 @@ static void discard(struct gm_cache *c) {
     gm_lock(&threads_lock);
     add_to_dead(c);
     gm_list_remove(&c->link);
-    bool last = --living == 0;
+    gm_store_relaxed(&living, living - 1);
+    bool last = living == 0;
     gm_unlock(&threads_lock);
     if (last) gm_scavenge_thread_gone();
     if (c->more) gm_fix_put(&mores, c->more);
@@ -402,11 +407,15 @@ void gm_cache_fork_child(void) {
         gm_list_init(&all);
         gm_store_relaxed(&have_orphans, true);
     }
-    living = 0;
+    gm_store_relaxed(&living, 0);
     if (mine != &gm_no_cache) {
         gm_list_push(&all, &mine->link);
-        living = 1;
+        gm_store_relaxed(&living, 1);
     }
+}
+
+void gm_cache_fork_child_alone(void) {
+    if (gm_tc != &gm_no_cache) gm_tc->tid = gm_os_gettid();
 }
 
 /* Of the slots in an abandoned array, those that are really free go home. */

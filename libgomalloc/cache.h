@@ -72,6 +72,9 @@ extern GM_HIDDEN bool gm_always_slow;
  * is exhausted, or everything is to go the slow way. */
 struct gm_cache *gm_cache_get(void);
 
+/* Called before a cache is made while there is another; NULL: nobody asks. */
+extern GM_HIDDEN void (*gm_cache_before_second)(void);
+
 /* c->more, made if need be; NULL: no memory. */
 struct gm_cache_more *gm_cache_more(struct gm_cache *c);
 /* Makes the class's bin non-empty; false: out of memory. */
@@ -138,6 +141,8 @@ void gm_cache_threads_lock(void); /* for fork */
 void gm_cache_threads_unlock(void);
 /* Child of a fork: all caches but the caller's belong to nobody now. Constant time. */
 void gm_cache_fork_child(void);
+/* The same where the parent had one thread: no lock was held, nobody was left behind. */
+void gm_cache_fork_child_alone(void);
 /* Takes over what one such cache holds, if there is one. Called on slow paths. */
 void gm_cache_adopt_orphan(void);
 /* The same for all of them. */

@@ -4,6 +4,7 @@
  * spans first, so that the emptier ones drain and go back to the heap as wholes. */
 #include "libgomalloc/central.h"
 
+#include "libgomalloc/base/chain.h"
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/heap.h"
@@ -11,25 +12,25 @@
 
 enum { BUCKETS = 4 };
 
+/* One line each, and zero is its first state: a process touches the lines of the classes it uses. */
 struct central {
     struct gm_lock lock;
-    struct gm_list partial[BUCKETS]; /* by share of slots at home: [0] fewest */
-    struct gm_list sparse;           /* spans with room outside the primary arena */
-    uint64_t out;                    /* atomic: slots not at home */
-    uint64_t spans;                  /* atomic: spans of the class */
+    uint32_t spans;                   /* atomic: spans of the class */
+    uint32_t pad;
+    uint64_t out;                     /* atomic: slots not at home */
+    struct gm_chain partial[BUCKETS]; /* by share of slots at home: [0] fewest */
+    struct gm_chain sparse;           /* spans with room outside the primary arena */
 } GM_ALIGNED(64);
+GM_STATIC_ASSERT(sizeof(struct central) == 64, "one line");
 
 static struct central central[GM_CLASSES];
 const struct gm_central_roots gm_central_roots = { central, sizeof(struct central), offsetof(struct central, out),
                                                    offsetof(struct central, spans) };
 
 void gm_central_init(void) {
-    for (unsigned cls = 0; cls < GM_CLASSES; cls++) {
-        struct central *c = &central[cls];
-        gm_lock_init(&c->lock, GM_RANK_CENTRAL, cls);
-        for (unsigned b = 0; b < BUCKETS; b++) gm_list_init(&c->partial[b]);
-        gm_list_init(&c->sparse);
-    }
+#ifdef GM_DEBUG /* ranks are looked at in debug builds only */
+    for (unsigned cls = 0; cls < GM_CLASSES; cls++) gm_lock_init(&central[cls].lock, GM_RANK_CENTRAL, cls);
+#endif
 }
 
 void gm_central_lock_all(void) {
@@ -47,7 +48,7 @@ static void count_out(struct central *c, unsigned cls, int slots) {
 
 uint64_t gm_central_out(unsigned cls) { return gm_load_relaxed(&central[cls].out); }
 uint64_t gm_central_span_bytes(unsigned cls) {
-    return gm_load_relaxed(&central[cls].spans) * gm_class_pages[cls] * GM_PAGE_SIZE;
+    return (uint64_t)gm_load_relaxed(&central[cls].spans) * gm_class_pages[cls] * GM_PAGE_SIZE;
 }
 
 /* Puts a span that is in no list, with n slots at home, where it belongs; true if it is empty and the
@@ -59,7 +60,7 @@ static bool settle(struct central *c, struct gm_span *s, unsigned n) {
     }
     s->bucket = (uint8_t)(n * BUCKETS / s->nslots);
     s->place = n ? GM_PLACE_PARTIAL : GM_PLACE_FULL;
-    if (n) gm_list_push(s->flags & GM_SPAN_SPARSE ? &c->sparse : &c->partial[s->bucket], &s->link);
+    if (n) gm_chain_push(s->flags & GM_SPAN_SPARSE ? &c->sparse : &c->partial[s->bucket], &s->link);
     return false;
 }
 
@@ -71,9 +72,9 @@ static void to_heap(struct central *c, struct gm_span *s) {
 /* The next span to refill from, taken out of its list. Central lock. */
 static struct gm_span *pick(struct central *c) {
     for (unsigned b = 0; b < BUCKETS; b++) {
-        if (gm_list_empty(&c->partial[b])) continue;
-        struct gm_span *s = gm_list_entry(c->partial[b].next, struct gm_span, link);
-        gm_list_remove(&s->link);
+        if (!c->partial[b].first) continue;
+        struct gm_span *s = gm_chain_entry(c->partial[b].first, struct gm_span, link);
+        gm_chain_remove(&s->link);
         return s;
     }
     return NULL;
@@ -148,8 +149,8 @@ unsigned gm_central_take(unsigned cls, void **out, unsigned want) {
 /* Central lock. */
 static void *take_one_locked(struct central *c) {
     struct gm_span *s = NULL;
-    if (!gm_list_empty(&c->sparse)) s = gm_list_entry(c->sparse.next, struct gm_span, link);
-    if (s) gm_list_remove(&s->link);
+    if (c->sparse.first) s = gm_chain_entry(c->sparse.first, struct gm_span, link);
+    if (s) gm_chain_remove(&s->link);
     else s = pick(c);
     void *slot;
     if (!s || gm_span_take(s, &slot, 1) == 0) return NULL;
@@ -180,25 +181,24 @@ static bool give_run(struct central *c, struct gm_span *s, void **slots, unsigne
     unsigned home = gm_span_give(s, slots, n, given);
     if (s->place == GM_PLACE_CURRENT) return false;
     if (s->place == GM_PLACE_PARTIAL && home != s->nslots && home * BUCKETS / s->nslots == s->bucket) return false;
-    gm_list_remove(&s->link);
+    gm_chain_remove(&s->link);
     return settle(c, s, home);
 }
 
 void gm_central_give(unsigned cls, void **slots, unsigned n) {
     struct central *c = &central[cls];
-    struct gm_list empty;
-    gm_list_init(&empty);
+    struct gm_chain empty = { NULL };
     gm_lock(&c->lock);
     for (unsigned i = 0, given; i < n; i += given) {
         struct gm_span *s = gm_span_of(gm_arena_of(slots[i]), (uintptr_t)slots[i]);
         GM_CHECK(s && s->cls == cls);
-        if (give_run(c, s, slots + i, n - i, &given)) gm_list_push(&empty, &s->link);
+        if (give_run(c, s, slots + i, n - i, &given)) gm_chain_push(&empty, &s->link);
     }
     gm_unlock(&c->lock);
     count_out(c, cls, -(int)n);
-    while (!gm_list_empty(&empty)) {
-        struct gm_span *s = gm_list_entry(empty.next, struct gm_span, link);
-        gm_list_remove(&s->link);
+    while (empty.first) {
+        struct gm_span *s = gm_chain_entry(empty.first, struct gm_span, link);
+        gm_chain_remove(&s->link);
         to_heap(c, s);
     }
 }
@@ -221,10 +221,10 @@ void gm_central_odd_out(unsigned cls, int slots) { count_out(&central[cls], cls,
 void gm_central_lock_class(unsigned cls) { gm_lock(&central[cls].lock); }
 void gm_central_unlock_class(unsigned cls) { gm_unlock(&central[cls].lock); }
 
-static void verify_list(struct gm_list *head, unsigned cls, bool sparse) {
-    for (struct gm_list *l = head->next; l != head; l = l->next) {
-        struct gm_span *s = gm_list_entry(l, struct gm_span, link);
-        GM_CHECK(l->next->prev == l && s->cls == cls && s->place == GM_PLACE_PARTIAL);
+static void verify_list(struct gm_chain *head, unsigned cls, bool sparse) {
+    for (struct gm_chain_node *n = head->first; n; n = n->next) {
+        struct gm_span *s = gm_chain_entry(n, struct gm_span, link);
+        GM_CHECK(*n->at == n && s->cls == cls && s->place == GM_PLACE_PARTIAL);
         GM_CHECK(!!(s->flags & GM_SPAN_SPARSE) == sparse);
         gm_span_verify(s);
     }

@@ -23,19 +23,36 @@ struct gm_conf gm_conf = {
 #undef GM_OPTION
 };
 
+/* Texts in place: a pointer would cost a relocation, and with it a page that every process writes. */
 struct option {
-    const char *name, *values, *built, *go, *help;
+    char name[16], values[32], built[32], help[128];
     int64_t init, low, high;
     uint16_t offset, size;             /* of the member of gm_conf */
 };
 
+enum {
+#define GM_OPTION(name, type, init, low, high, values, built, go, help) INDEX_##name,
+#include "libgomalloc/conf.def"
+#undef GM_OPTION
+};
+
 static const struct option options[] = {
 #define GM_OPTION(name, type, init, low, high, values, built, go, help) \
-    {#name, values, built, go, help, init, low, high, offsetof(struct gm_conf, name), sizeof(type)},
+    {#name, values, built, help, init, low, high, offsetof(struct gm_conf, name), sizeof(type)},
 #include "libgomalloc/conf.def"
 #undef GM_OPTION
 };
 enum { OPTIONS = sizeof options / sizeof options[0] };
+
+/* Go's word for an option, NULL if there is none. */
+static const char *go_word(const struct option *op) {
+    switch (op - options) {
+#define GM_OPTION(name, type, init, low, high, values, built, go, help) case INDEX_##name: return go;
+#include "libgomalloc/conf.def"
+#undef GM_OPTION
+    default: return NULL;
+    }
+}
 
 static void store(const struct option *op, int64_t value) {
     char *member = (char *)&gm_conf + op->offset;
@@ -203,7 +220,7 @@ static void take_go_word(const struct option *op, struct slice text) {
 
 /* One option from its Go word: a variable of its own, or one item of GODEBUG=key=value,... */
 static void read_go_word(char *const *envp, const struct option *op) {
-    struct slice key = whole(op->go);
+    struct slice key = whole(go_word(op));
     struct slice rest = variable(envp, cut(&key, '='));
     if (rest.p == NULL) return;
     if (key.n == 0) {
@@ -270,7 +287,7 @@ static void read_item(struct slice item) {
 void gm_conf_read(char *const *envp) {
     if (envp == NULL || gm_os_secure()) return;
     for (const struct option *op = options; op < options + OPTIONS; op++) {
-        if (op->go != NULL) read_go_word(envp, op);
+        if (go_word(op) != NULL) read_go_word(envp, op);
     }
     for (struct slice rest = variable(envp, whole("GOMALLOC")); rest.n > 0;) {
         struct slice item = cut(&rest, ',');
@@ -290,7 +307,7 @@ void gm_conf_print_help(int fd) {
         put_value(&o, op, op->init);
         gm_out_str(&o, ")\n              ");
         gm_out_str(&o, op->help);
-        if (op->go != NULL) gm_out_printf(&o, "; %s as well", op->go);
+        if (go_word(op) != NULL) gm_out_printf(&o, "; %s as well", go_word(op));
         if (strcmp(op->built, op->values) != 0) {
             gm_out_str(&o, "\n              built so far: ");
             if (op->built[0] != 0) gm_out_str(&o, op->built);

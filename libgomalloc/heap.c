@@ -162,10 +162,12 @@ static size_t backed_bytes(void) {
 }
 
 /* Pages have gone to spans, or come from them. Dirty pages beyond a tenth of the need are the scavenger's. Returns
- * the time. */
+ * the time; 0 while the heap is so small that nobody will ask: such a process does not even touch the clock's page. */
 static uint64_t note_need(ptrdiff_t pages) {
-    uint64_t now = gm_os_coarse_time();
+    enum { SMALL_HEAP = 512 * 1024 };
     used_pages += (size_t)pages;
+    if ((used_pages << GM_PAGE_SHIFT) + dirty_bytes() <= SMALL_HEAP) return 0;
+    uint64_t now = gm_os_coarse_time();
     gm_pace_need(&pace, now, used_pages << GM_PAGE_SHIFT);
     if (pages < 0 && !gm_load_relaxed(&gm_heap_pending) && dirty_bytes() > gm_heap_slack(used_pages << GM_PAGE_SHIFT))
         gm_store_relaxed(&gm_heap_pending, true);

@@ -89,6 +89,10 @@ void gm_fork_child(void) {
     if (gm_hooks.fork_child) gm_hooks.fork_child();
 }
 
+void gm_fork_child_alone(void) { gm_cache_fork_child_alone(); }
+
+void gm_before_second_thread(void (*call)(void)) { gm_cache_before_second = call; }
+
 void gm_threads_started(void) { gm_scavenge_threads_started(); }
 
 void gm_limit_address_space(size_t bytes) {

@@ -26,6 +26,9 @@
  * before this one) would make a sequence of such requests quadratic, so after ALIGNED_TRIES rounds it
  * takes the lowest run with room to align in, if there is one, instead of the lowest that happens to fit. */
 #include "libgomalloc/pageindex.h"
+
+#include <string.h>
+
 #include "libgomalloc/base/check.h"
 
 #define FANOUT_SHIFT 3
@@ -70,14 +73,41 @@ size_t gm_pageindex_bytes(size_t chunks) {
     return bytes;
 }
 
-void gm_pageindex_init(struct gm_pageindex *ix, size_t chunks, struct gm_pagebits *bits, void *summaries) {
-    *ix = (struct gm_pageindex){.bits = bits, .chunks = chunks, .levels = levels_for(chunks)};
+/* Smallest first: a small heap touches only the head of each level, and the upper ones share a page. */
+static void place_levels(struct gm_pageindex *ix, void *summaries) {
     char *memory = summaries;
-    /* Smallest first: a small heap touches only the head of each level, and the upper ones share a page. */
     for (unsigned k = ix->levels; k-- > 0;) {
         ix->level[k] = (struct gm_pagesum *)memory;
-        memory += level_bytes(chunks, k);
+        memory += level_bytes(ix->chunks, k);
     }
+}
+
+void gm_pageindex_init(struct gm_pageindex *ix, size_t chunks, struct gm_pagebits *bits, void *summaries) {
+    *ix = (struct gm_pageindex){.bits = bits, .chunks = chunks, .levels = levels_for(chunks),
+                                .summaries = summaries, .all_bits = bits};
+    place_levels(ix, summaries);
+}
+
+void gm_pageindex_start_small(struct gm_pageindex *ix, struct gm_pageindex_small *small) {
+    struct gm_pagesum *next = small->nodes;
+    ix->small = small;
+    ix->bits = small->bits;
+    for (unsigned k = 0; k < ix->levels; k++) {
+        ix->level[k] = next;
+        next += nodes(GM_PAGEINDEX_SMALL, k);
+    }
+    GM_CHECK(next <= small->nodes + GM_PAGEINDEX_SMALL_NODES);
+}
+
+/* To the memory given to init. What was grown is all there is: the rest of either place is zero. */
+static void leave_small(struct gm_pageindex *ix) {
+    struct gm_pageindex from = *ix;
+    memcpy(from.all_bits, from.bits, from.grown * sizeof *from.bits);
+    place_levels(ix, ix->summaries);
+    for (unsigned k = 0; k < ix->levels; k++)
+        memcpy(ix->level[k], from.level[k], nodes(from.grown, k) * sizeof(struct gm_pagesum));
+    ix->bits = ix->all_bits;
+    ix->small = NULL;
 }
 
 /* -- Summaries ---------------------------------------------------------------------------------- */
@@ -163,7 +193,10 @@ static void add_free(struct gm_pageindex *ix, size_t page, size_t n, bool zero) 
 
 void gm_pageindex_grow(struct gm_pageindex *ix, size_t page, size_t n) {
     check_range(ix->chunks, page, n);
-    ix->grown = gm_max(ix->grown, (page + n - 1) / GM_CHUNK_PAGES + 1);
+    size_t grown = gm_max(ix->grown, (page + n - 1) / GM_CHUNK_PAGES + 1);
+    if (ix->small && grown > GM_PAGEINDEX_SMALL)
+        leave_small(ix);
+    ix->grown = grown;
     add_free(ix, page, n, true);
 }
 

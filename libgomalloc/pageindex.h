@@ -30,12 +30,24 @@ struct gm_pageindex {
     size_t search_from;                             /* no page below this one is free */
     size_t free_pages;                              /* pages with the free bit */
     size_t zero_pages;                              /* those of them with the zero bit as well */
+    struct gm_pageindex_small *small;               /* where the nodes are now; NULL: in the memory given to init */
+    void *summaries;                                /* that memory */
+    struct gm_pagebits *all_bits;
+};
+
+enum { GM_PAGEINDEX_SMALL = 16, GM_PAGEINDEX_SMALL_NODES = 16 + 2 + (GM_PAGEINDEX_LEVELS - 2) };
+struct gm_pageindex_small {
+    struct gm_pagebits bits[GM_PAGEINDEX_SMALL];
+    struct gm_pagesum nodes[GM_PAGEINDEX_SMALL_NODES];
 };
 
 /* Bytes of memory needed for all summaries of `chunks` chunks (the bitmaps not counted). */
 size_t gm_pageindex_bytes(size_t chunks);
 /* `bits` and `summaries`: zeroed memory for `chunks` chunks, kept by the index for good. */
 void gm_pageindex_init(struct gm_pageindex *ix, size_t chunks, struct gm_pagebits *bits, void *summaries);
+/* Follows init. Until the index grows beyond GM_PAGEINDEX_SMALL chunks its nodes live in `small`, which is
+ * zeroed: there they lie side by side, while the first nodes of large tables cost a page of memory each. */
+void gm_pageindex_start_small(struct gm_pageindex *ix, struct gm_pageindex_small *small);
 
 /* Adds never-used pages: free and zero. They must not have been added before. */
 void gm_pageindex_grow(struct gm_pageindex *ix, size_t page, size_t n);

@@ -29,7 +29,7 @@ struct gm_span *gm_span_new(unsigned cls) {
     if (!s) return NULL;
     /* Word by word: a sweep may still hold this record for that of a large object which is gone (gc/sweep.c). */
     for (size_t i = 0; i < sizeof *s / 8 + nwords; i++) gm_store_relaxed((uint64_t *)s + i, 0);
-    gm_list_init(&s->link);
+    s->link.at = NULL;
     s->cls = (uint8_t)cls;
     s->nwords = (uint8_t)nwords;
     s->nslots = (uint16_t)nslots;

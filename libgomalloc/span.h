@@ -21,7 +21,7 @@
 #define GM_SPAN_H
 
 #include "libgomalloc/arena.h"
-#include "libgomalloc/base/list.h"
+#include "libgomalloc/base/chain.h"
 #include "libgomalloc/sizeclass.h"
 
 struct gm_fix;
@@ -44,7 +44,7 @@ enum {
 };
 
 struct gm_span {
-    struct gm_list link;
+    struct gm_chain_node link;
     uintptr_t start;
     struct gm_arena *arena;
     uint32_t npages;

@@ -19,8 +19,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* Texts in place, as in conf.c. */
 struct field {
-    const char *name, *metric, *help;
+    char name[32], metric[32], help[96];
     uint16_t offset;
     uint8_t kind, unit;
 };

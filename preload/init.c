@@ -7,15 +7,13 @@
  *   1. Options. A preloaded library comes last in the order of construction, because the loader
  *      reverses its search order; by then every library's constructor has allocated, and options that
  *      shape the heap would come too late.
- *   2. fork. Handlers registered first run last before the fork and first after it: other libraries'
- *      handlers may then allocate on both sides. It also closes the time in which a thread started by
- *      some constructor could fork without us.
+ *   2. fork. Our handlers have to be registered before anybody else's (fork.c), and before a thread that some
+ *      constructor starts could fork without us.
  *   3. The C library's allocator (foreign.c) has to be known before anybody can free a block of it.
  *
  * What that asks of this file: libc's data is relocated and its early initialisation is done, but its
  * own constructor has not run, so `environ` may not be set yet (the loader passes envp as an
- * argument), stdio is not touched, and nothing is dlopened (foreign.c says why). dlsym and
- * pthread_atfork work. The loader honours the flag for one object in a process, the one loaded last;
+ * argument), stdio is not touched, and nothing is dlopened (foreign.c says why). dlsym works. The loader honours the flag for one object in a process, the one loaded last;
  * if another library takes it from us, we are constructed in the usual order and only lose the above
  * advantages.
  *
@@ -29,23 +27,23 @@
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/base/atomic.h"
 
-#include <pthread.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 bool gm_standing_aside;
 
 static pid_t process_id; /* of the process whose memory this is */
 
+/* Not by getpid(): it lies in a part of libc that small processes do not touch otherwise. */
+static pid_t own_id(void) { return (pid_t)syscall(SYS_getpid); }
+
 /* Before the constructor nothing is known and nothing has been forked. */
 bool gm_process_is_own(void) {
     pid_t known = gm_load_relaxed(&process_id);
-    return known == 0 || known == getpid();
+    return known == 0 || known == own_id();
 }
 
-static void fork_child(void) {
-    gm_store_relaxed(&process_id, getpid());
-    gm_fork_child();
-}
+void gm_process_is_new(void) { gm_store_relaxed(&process_id, own_id()); }
 
 __attribute__((constructor)) static void construct(int argc, char **argv, char **envp) {
     gm_early();
@@ -53,10 +51,11 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
         gm_standing_aside = true;
         return;
     }
-    process_id = getpid();
+    process_id = own_id();
     gm_foreign_init();
     gm_constructor(envp);
     gm_signal_init();
     gc_init();
-    pthread_atfork(gm_fork_prepare, gm_fork_parent, fork_child);
+    if (gc_is_on()) gm_fork_watch(); /* its cycles are an affair of processes with one thread as well */
+    gm_before_second_thread(gm_fork_watch);
 }

@@ -12,6 +12,12 @@ extern bool gm_standing_aside;
  * to live with. False as well in the child of a fork that ran no fork handlers (_Fork, raw clone). */
 bool gm_process_is_own(void);
 
+/* The calling process is a fork's child: its memory is its own from now on. */
+void gm_process_is_new(void);
+
+/* fork.c: from now on handlers stand around every fork. Before the first thread is made; cheap when repeated. */
+void gm_fork_watch(void);
+
 /* early.c */
 void gm_early(void);
 

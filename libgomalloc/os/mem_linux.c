@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -43,9 +44,7 @@ size_t gm_os_page_size(void) {
     static size_t size; /* written once with the same value by whoever comes first */
     size_t s = __atomic_load_n(&size, __ATOMIC_RELAXED);
     if (s == 0) {
-        int saved = errno;
-        s = (size_t)sysconf(_SC_PAGESIZE);
-        errno = saved;
+        s = getauxval(AT_PAGESZ); /* sysconf lies in a part of libc that small processes do not touch otherwise */
         __atomic_store_n(&size, s, __ATOMIC_RELAXED);
     }
     return s;

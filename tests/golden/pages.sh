@@ -16,5 +16,5 @@ within() { # WORKLOAD BUDGET LEAST
 check ten_mib_of_64_bytes within small 2820 2560
 check the_same_four_times within again 2830 2560
 check a_thousand_large_blocks within large 3 1
-check an_object_of_every_size within every_size 73 1
+check an_object_of_every_size within every_size 76 1
 plan

@@ -15,6 +15,7 @@ enum page_state { UNKNOWN, USED, DIRTY, ZERO }; /* the last two are free */
 
 struct model {
     struct gm_pageindex ix;
+    struct gm_pageindex_small small;
     uint8_t *page;
     size_t pages, end; /* capacity; pages from `end` on are unknown */
     size_t free_pages, zero_pages;
@@ -28,11 +29,12 @@ static void model_init(struct model *m, size_t chunks, unsigned stream) {
     *m = (struct model){.pages = chunks * GM_CHUNK_PAGES, .rng = check_rng(stream)};
     m->page = calloc(m->pages, 1);
     gm_pageindex_init(&m->ix, chunks, bits, summaries);
+    if (stream % 2) gm_pageindex_start_small(&m->ix, &m->small); /* a start in either place */
 }
 
 static void model_free(struct model *m) {
-    free(m->ix.bits);
-    free(m->ix.level[m->ix.levels - 1]); /* the lowest address */
+    free(m->ix.all_bits);
+    free(m->ix.summaries);
     free(m->page);
 }
 
