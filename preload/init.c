@@ -26,6 +26,7 @@
 
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/base/atomic.h"
+#include "libgomalloc/conf.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -45,6 +46,13 @@ bool gm_process_is_own(void) {
 
 void gm_process_is_new(void) { gm_store_relaxed(&process_id, own_id()); }
 
+/* Apart: else every process would touch its code. */
+static GM_NOINLINE GM_COLD void start_collector(void) {
+    gm_signal_init();
+    gc_init();
+    if (gc_is_on()) gm_fork_watch(); /* its cycles are an affair of processes with one thread as well */
+}
+
 __attribute__((constructor)) static void construct(int argc, char **argv, char **envp) {
     gm_early();
     if (gm_sanitizer_in_charge()) {
@@ -54,8 +62,6 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
     process_id = own_id();
     gm_foreign_init();
     gm_constructor(envp);
-    gm_signal_init();
-    gc_init();
-    if (gc_is_on()) gm_fork_watch(); /* its cycles are an affair of processes with one thread as well */
+    if (gm_conf.gc != GM_GC_OFF) start_collector();
     gm_before_second_thread(gm_fork_watch);
 }
