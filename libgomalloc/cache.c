@@ -105,8 +105,7 @@ static void take_colour(struct gm_cache *c) {
     } while (gm_load_relaxed(&c->colour) != gm_load_relaxed(&gm_colour));
 }
 
-/* gm_list_push for readers that stop the writer anywhere and follow `next` (gm_cache_flip, gm_cache_each): the
- * node leads on before it is led to. Removing is one store to `next` anyway. */
+/* gm_list_push for readers that stop the writer anywhere and follow `next`: the node leads on before it is led to. */
 static void push_visibly(struct gm_list *head, struct gm_list *node) {
     gm_store_relaxed(&node->next, head->next);
     node->prev = head;

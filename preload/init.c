@@ -26,8 +26,12 @@
 
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/base/atomic.h"
+<<<<<<< HEAD
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/os/os.h"
+=======
+#include "libgomalloc/conf.h"
+>>>>>>> gc2
 
 #include <sys/types.h>
 
@@ -43,6 +47,13 @@ bool gm_process_is_own(void) {
 
 void gm_process_is_new(void) { gm_store_relaxed(&process_id, gm_os_getpid()); }
 
+/* Apart: else every process would touch its code. */
+static GM_NOINLINE GM_COLD void start_collector(void) {
+    gm_signal_init();
+    gc_init();
+    if (gc_is_on()) gm_fork_watch(); /* its cycles are an affair of processes with one thread as well */
+}
+
 __attribute__((constructor)) static void construct(int argc, char **argv, char **envp) {
     gm_early();
     if (gm_sanitizer_in_charge()) {
@@ -52,8 +63,13 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
     process_id = gm_os_getpid();
     gm_foreign_init();
     gm_constructor(envp);
+<<<<<<< HEAD
     gm_before_second_thread(gm_fork_watch);
     gm_signal_init();
     gc_init();
     if (gm_hooks.on) gm_fork_watch(); /* there may be helpers at any time */
+=======
+    if (gm_conf.gc != GM_GC_OFF) start_collector();
+    gm_before_second_thread(gm_fork_watch);
+>>>>>>> gc2
 }
