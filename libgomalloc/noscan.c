@@ -23,7 +23,7 @@ enum { KINDS = 3, TINY_MAX = 16 };
 static const uint8_t flags_of[KINDS] = { GM_SPAN_NOSCAN, GM_SPAN_UNCOLLECTABLE, GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE };
 
 static struct gm_lock odd_lock = GM_LOCK_INIT(GM_RANK_ODD);
-static struct gm_chain with_room[KINDS][GM_CLASSES]; /* odd lock */
+static struct gm_list with_room[KINDS][GM_CLASSES]; /* odd lock; zero until first used */
 
 void gm_odd_fork_lock(void) { gm_lock(&odd_lock); }
 void gm_odd_fork_unlock(void) { gm_unlock(&odd_lock); }
@@ -34,18 +34,25 @@ static unsigned kind_of(const struct gm_span *s) {
     return k;
 }
 
+/* Odd lock. */
+static struct gm_list *list_of(unsigned kind, unsigned cls) {
+    struct gm_list *l = &with_room[kind][cls];
+    if (!l->next) gm_list_init(l);
+    return l;
+}
+
 /* Odd lock, which is given up while a span is made. */
 static struct gm_span *span_with_room(unsigned kind, unsigned cls) {
-    struct gm_chain *l = &with_room[kind][cls];
-    if (!l->first) {
+    struct gm_list *l = list_of(kind, cls);
+    if (gm_list_empty(l)) {
         gm_unlock(&odd_lock);
         struct gm_span *s = gm_central_odd_span(cls, flags_of[kind]);
         gm_lock(&odd_lock);
         if (!s) return NULL;
         s->place = GM_PLACE_PARTIAL;
-        gm_chain_push(l, &s->link);
+        gm_list_push(l, &s->link);
     }
-    return gm_chain_entry(l->first, struct gm_span, link);
+    return gm_list_entry(l->next, struct gm_span, link);
 }
 
 static void *take(unsigned kind, unsigned cls) {
@@ -53,7 +60,7 @@ static void *take(unsigned kind, unsigned cls) {
     gm_lock(&odd_lock);
     struct gm_span *s = span_with_room(kind, cls);
     if (s && gm_span_take(s, &slot, 1) == 1 && gm_load_relaxed(&s->nfree) == 0) {
-        gm_chain_remove(&s->link);
+        gm_list_remove(&s->link);
         s->place = GM_PLACE_FULL;
     }
     gm_unlock(&odd_lock);
@@ -69,10 +76,10 @@ void gm_odd_give(struct gm_span *s, void *slot) {
     bool empty = gm_span_give_one(s, (uintptr_t)slot) == s->nslots;
     if (s->place == GM_PLACE_FULL) {
         s->place = GM_PLACE_PARTIAL;
-        gm_chain_push(&with_room[kind_of(s)][s->cls], &s->link);
+        gm_list_push(list_of(kind_of(s), s->cls), &s->link);
     }
     if (empty) {
-        gm_chain_remove(&s->link);
+        gm_list_remove(&s->link);
         s->place = GM_PLACE_HEAP;
     }
     gm_unlock(&odd_lock);

@@ -26,12 +26,8 @@
 
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/base/atomic.h"
-<<<<<<< HEAD
-#include "libgomalloc/hooks.h"
-#include "libgomalloc/os/os.h"
-=======
 #include "libgomalloc/conf.h"
->>>>>>> gc2
+#include "libgomalloc/os/os.h"
 
 #include <sys/types.h>
 
@@ -63,13 +59,6 @@ __attribute__((constructor)) static void construct(int argc, char **argv, char *
     process_id = gm_os_getpid();
     gm_foreign_init();
     gm_constructor(envp);
-<<<<<<< HEAD
-    gm_before_second_thread(gm_fork_watch);
-    gm_signal_init();
-    gc_init();
-    if (gm_hooks.on) gm_fork_watch(); /* there may be helpers at any time */
-=======
     if (gm_conf.gc != GM_GC_OFF) start_collector();
     gm_before_second_thread(gm_fork_watch);
->>>>>>> gc2
 }
