@@ -43,6 +43,7 @@ static struct gm_pace pace;         /* its account; only whoever is working */
 static uint64_t worked_ns, traced_ns, released_bytes; /* likewise; the first is read anywhere */
 
 static gm_scavenge_tidy tidy_above; /* from the constructor on */
+static uint64_t started;            /* when the constructor ran */
 static uint32_t background;         /* atomic: the thread exists */
 static uint32_t wake_word;          /* futex */
 
@@ -97,8 +98,9 @@ static void end(void) { gm_store_release(&working, 0); }
 
 /* The heap has fallen, and who knows whether there will be another call. */
 static void fall(void) {
-    enum { SHARE = 200, MOST_NS = 10000000, BURST_NS = 50000000, LEAST_NS = 100000000 };
+    enum { SHARE = 200, MOST_NS = 10000000, BURST_NS = 50000000, LEAST_NS = 1000000000 };
     static uint64_t counted, burst, interval; /* of falls: its start, and how long none counts after it */
+    if (burst == 0) burst = started - BURST_NS, interval = LEAST_NS; /* nor one so soon after the program's start */
     static int64_t account; /* ns; all by who has begun */
     struct gm_heap_need need;
     uint64_t now = gm_os_nanotime(), start = gm_os_thread_time(); /* on a busy machine the clock would charge us with others' time */
@@ -222,6 +224,7 @@ void gm_scavenge_fork_child(void) {
 
 void gm_scavenge_init(gm_scavenge_tidy tidy_idle) {
     tidy_above = gm_heap_squeeze = tidy_idle;
+    started = gm_os_nanotime();
     int64_t limit = gm_conf.memlimit;
     if (limit == GM_CONF_CGROUP) gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
     else if (limit >= 0) gm_heap_set_memory_limit((size_t)limit);
