@@ -282,17 +282,24 @@ static void give_pages(struct gm_arena *a, uintptr_t start, size_t npages, bool 
         a->index.level[0][chunk].freed = (uint32_t)(now >> GM_FREED_SHIFT) & GM_FREED_MASK;
 }
 
-void gm_heap_free(struct gm_span *s) {
+/* `claim`: it is a large object, to be found alive still. That is decided under the lock: what another thread was
+ * just freeing when the process forked is in the child either alive or wholly gone (the C library frees blocks of
+ * threads that are not there any more, and does it again where its own accounts say so). */
+static bool free_span(struct gm_span *s, bool claim) {
     struct gm_arena *a = s->arena;
     bool zero = s->flags & GM_SPAN_EMPTIED;
     if (s->flags & GM_SPAN_MOVED) {
         /* If that fails there may be no memory behind the addresses: they are never used again. */
-        if (!gm_os_renew((void *)s->start, gm_span_bytes(s))) return;
+        if (!gm_os_renew((void *)s->start, gm_span_bytes(s))) return !claim || gm_exchange_acq_rel(&s->state, 0) != 0;
         gm_os_name((void *)s->start, gm_span_bytes(s), "gomalloc heap"); /* or it could not merge */
         gm_huge_tell((void *)s->start, gm_span_bytes(s));
         zero = true;
     }
     gm_lock(&heap_lock);
+    if (claim && gm_exchange_acq_rel(&s->state, 0) == 0) {
+        gm_unlock(&heap_lock);
+        return false;
+    }
     write_entries(s, 0, s->npages, true);
     /* Left standing until the page is used again: a second free is then told for what it is. */
     if (s->cls == 0 || s->nslots == 1) gm_store_release(&a->pages[gm_arena_page_of(a, s->start)], GM_ENTRY_FREED);
@@ -306,7 +313,11 @@ void gm_heap_free(struct gm_span *s) {
     if (GM_UNLIKELY(tight)) relieve(a);
     gm_unlock(&heap_lock);
     gm_span_delete(s);
+    return true;
 }
+
+void gm_heap_free(struct gm_span *s) { free_span(s, false); }
+bool gm_heap_free_live(struct gm_span *s) { return free_span(s, true); }
 
 static bool resize_locked(struct gm_span *s, size_t npages) {
     struct gm_arena *a = s->arena;

@@ -20,6 +20,8 @@ void gm_heap_count_holes(ptrdiff_t bytes);
 bool gm_heap_zero_by_release(struct gm_span *s);
 /* Takes a span back. All its slots are home, or the large object is dead; nobody else knows of it. */
 void gm_heap_free(struct gm_span *s);
+/* The same of a large object that is alive; false: it is not, and nothing is done. */
+bool gm_heap_free_live(struct gm_span *s);
 /* Makes a large span npages long where it stands, now holding `requested` bytes. Growing fails if the
  * pages behind it are not free and the heap's end is elsewhere; shrinking always succeeds. */
 bool gm_heap_resize(struct gm_span *s, size_t npages, size_t requested);

@@ -62,16 +62,17 @@ void gm_large_release(struct gm_span *s) {
     gm_heap_free(s);
 }
 
-/* Until the exchange the address keeps the object from being swept, and so the record from being another's. */
+/* Until it is claimed the address keeps the object from being swept, and so the record from being another's. */
 bool gm_large_free(struct gm_span *s) {
     uintptr_t p = s->start;
     gm_gc_keep(p);
-    bool live = gm_exchange_acq_rel(&s->state, 0) != 0;
+    if (gm_load_relaxed(&s->state) == 0) return false;
+    bool moved = s->flags & GM_SPAN_MOVED;
+    if (s->flags & GM_SPAN_SAMPLED) gm_profile_forget((void *)p); /* before the address can be another's */
+    bool live = gm_heap_free_live(s);
     gm_gc_keep(p);
-    if (live) {
-        gm_large_release(s);
-        gm_scavenge_poll();
-    }
+    if (live && moved) gm_sub_relaxed(&moved_spans, 1);
+    if (live) gm_scavenge_poll();
     return live;
 }
 
