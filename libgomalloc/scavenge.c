@@ -98,15 +98,16 @@ static void end(void) { gm_store_release(&working, 0); }
 
 /* The heap has fallen, and who knows whether there will be another call. */
 static void fall(void) {
-    enum { SHARE = 200, MOST_NS = 10000000, BURST_NS = 50000000, LEAST_NS = 1000000000 };
+    enum { SHARE = 200, MOST_NS = 10000000, BURST_NS = 50000000, LEAST_NS = 300000000, LARGE_FALL = 2 << 20 };
     static uint64_t counted, burst, interval; /* of falls: its start, and how long none counts after it */
     if (burst == 0) burst = started - BURST_NS, interval = LEAST_NS; /* nor one so soon after the program's start */
     static int64_t account; /* ns; all by who has begun */
     struct gm_heap_need need;
     uint64_t now = gm_os_nanotime(), start = gm_os_thread_time(); /* on a busy machine the clock would charge us with others' time */
     gm_store_relaxed(&gm_heap_fallen, false);
+    gm_heap_read_need(&need);
     if (now - burst > BURST_NS) {
-        if (now - burst < interval) return;
+        if (now - burst < interval || need.dirty < LARGE_FALL) return;
         interval = now - burst < 10 * SECOND_NS ? gm_min(2 * interval, 10 * SECOND_NS) : LEAST_NS;
         burst = now;
     }
@@ -114,7 +115,6 @@ static void fall(void) {
     if (account > MOST_NS) account = MOST_NS;
     counted = now;
     if (account <= 0) return;
-    gm_heap_read_need(&need);
     size_t keep = need.used / 16 + LEAST_WORK;
     if (need.dirty > keep + LEAST_WORK) released_bytes += gm_heap_scavenge_until(need.dirty - keep, now + 4 * (uint64_t)account);
     uint64_t spent = gm_os_thread_time() - start;

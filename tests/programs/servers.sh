@@ -1,6 +1,5 @@
 #!/bin/bash
-# What servers keep when their work is done, beside what the best of the others lets them keep: redis-server after its data
-# is gone, against jemalloc; a PostgreSQL backend after a large query, beside the C library. STRESS=1: full size. TAP.
+# What a server keeps when its work is done: redis-server after its data is gone, against jemalloc. STRESS=1: full size. TAP.
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh
 
@@ -40,39 +39,5 @@ redis_after_flushall() {
     ((${#ours[@]} == 2 && ${#theirs[@]} == 2 && ours[0] > 40000 && ours[1] <= theirs[1]))
 }
 
-# postgres_run PRELOAD: private KiB of a backend that has sorted and hashed, and is idle.
-postgres_run() {
-    local port=$((20000 + RANDOM % 20000)) pid backend
-    runuser -u postgres -- env LD_PRELOAD="$1" "$bin/postgres" -D "$SCRATCH/pg" -p $port -k "$SCRATCH/pg" -c listen_addresses= -c work_mem=64MB \
-        -c shared_buffers=8MB -c max_parallel_workers_per_gather=0 >"$SCRATCH/pg.log" 2>&1 &
-    pid=$!
-    wait_for runuser -u postgres -- "$bin/pg_isready" -h "$SCRATCH/pg" -p $port || { kill $pid; return 1; }
-    runuser -u postgres -- timeout 100 "$bin/psql" -qAt -h "$SCRATCH/pg" -p $port postgres <<SQL | tail -1
-select count(*) from (select g % 50000 as k, string_agg(md5(g::text), ',' order by md5(g::text)) from generate_series(1, 200000) g group by 1) x;
-select pg_backend_pid() as pid \gset
-\setenv PID :pid
-\! sleep $idle
-\! awk '/^Private_(Clean|Dirty):/ { n += \$2 } END { print n }' /proc/\$PID/smaps_rollup
-SQL
-    kill -INT "$(head -1 "$SCRATCH/pg/postmaster.pid")"
-    wait_for test ! -e "$SCRATCH/pg/postmaster.pid"
-}
-
-postgres_backend_idle() {
-    local bin ours theirs idle=5
-    [[ ${STRESS-} == 1 ]] && idle=15
-    bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
-    [[ -x $bin/postgres && -x $bin/psql ]] || skip_because 'no PostgreSQL'
-    [[ $(id -u) == 0 ]] && id postgres >/dev/null 2>&1 || skip_because 'not root, or no user postgres'
-    cp "$LIB" "$SCRATCH/lib.so" && install -d -o postgres "$SCRATCH/pg" || return
-    runuser -u postgres -- "$bin/initdb" -D "$SCRATCH/pg" -A trust -N >"$SCRATCH/initdb.log" 2>&1 || { tail -3 "$SCRATCH/initdb.log"; return 1; }
-    theirs=$(postgres_run '')
-    ours=$(postgres_run "$SCRATCH/lib.so")
-    echo "note: private memory of the idle backend: $ours KiB, with the C library's malloc $theirs KiB"
-    # Equal but for a few percent that scatter: ours has its tables and its text besides.
-    ((ours > 0 && ours <= theirs * 106 / 100))
-}
-
 check redis_after_flushall_has_at_most_what_jemalloc_leaves redis_after_flushall
-check postgres_backend_at_rest_has_about_what_the_c_library_leaves postgres_backend_idle
 plan
