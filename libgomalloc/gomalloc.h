@@ -32,8 +32,8 @@ struct gomalloc_stats {
     uint64_t total_requested;         /* bytes asked for since the start */
     uint64_t heap_requested_estimate; /* bytes asked for in live objects; exact under stats:exact */
     uint64_t heap_inuse;              /* bytes of spans that hold objects or caches' free slots */
-    uint64_t heap_idle;               /* bytes of pages in no span */
-    uint64_t heap_released;           /* not backed by memory: of heap_idle, and of free slots inside of heap_inuse */
+    uint64_t heap_idle;               /* bytes of pages in no span, or given back inside of one */
+    uint64_t heap_released;           /* of heap_idle: not backed by memory */
     uint64_t heap_sys;                /* heap_inuse + heap_idle */
     uint64_t heap_objects;            /* live objects */
     uint64_t mspan_sys;               /* bytes of span records */

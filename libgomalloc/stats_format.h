@@ -21,8 +21,8 @@ enum gm_stats_unit { GM_UNIT_NONE, GM_UNIT_BYTES, GM_UNIT_NS };
     X(heap_requested_estimate, GAUGE, BYTES, "heap_requested_estimate", \
       "asked for in live objects; exact under stats:exact") \
     X(heap_inuse, GAUGE, BYTES, "heap_inuse", "of spans that hold objects or free slots of caches") \
-    X(heap_idle, GAUGE, BYTES, "heap_idle", "of pages in no span") \
-    X(heap_released, GAUGE, BYTES, "heap_released", "not backed by memory: of idle pages, and of free slots in spans") \
+    X(heap_idle, GAUGE, BYTES, "heap_idle", "of pages in no span, or given back inside of one") \
+    X(heap_released, GAUGE, BYTES, "heap_released", "of idle memory that is not backed") \
     X(heap_sys, GAUGE, BYTES, "heap_sys", "of the heap: in use and idle") \
     X(heap_objects, GAUGE, NONE, "heap_objects", "live objects") \
     X(mspan_sys, GAUGE, BYTES, "mspan_sys", "of span records") \

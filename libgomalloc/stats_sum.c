@@ -50,10 +50,10 @@ void gm_stats_sum(const struct gm_stats_parts *p, struct gomalloc_stats *s) {
     memset(s, 0, sizeof *s);
     add_classes(p, s);
     add_large(p, s);
-    s->heap_idle = p->heap.idle;
+    s->heap_idle = p->heap.idle + p->heap.holes; /* what went back inside of spans is as idle */
     s->heap_released = p->heap.released + p->heap.holes;
     s->heap_sys = p->heap.committed;
-    s->heap_inuse = p->heap.committed - p->heap.idle;
+    s->heap_inuse = p->heap.committed - s->heap_idle;
     s->heap_goal = p->heap.goal;
     s->scavenged = p->heap.scavenged;
     s->scavenge_ns = p->scavenge_ns;
