@@ -154,7 +154,7 @@ static bool is_stack_of(const struct gm_mapping *m, bool above_guard, uintptr_t 
 
 /* Where everybody stands, the caller too, in ascending order: there are as many mappings as threads, and more. */
 enum { MAX_STANDING = (1 << 15) + 1 };
-static struct standing { uintptr_t sp, control_block; } standing[MAX_STANDING];
+static struct standing { uintptr_t sp, control_block; } *standing; /* MAX_STANDING of them, mapped when first needed */
 static unsigned standing_count;
 
 /* Lets an entry sink in the heap of the first n, largest on top. */
@@ -168,9 +168,10 @@ static void sink(unsigned at, unsigned n) {
     standing[at] = moving;
 }
 
-/* qsort allocates. */
-static void list_standing(void) {
+/* qsort allocates. False: no memory for the list. */
+static bool list_standing(void) {
     unsigned n = 0;
+    if (!standing && !(standing = gm_os_map(MAX_STANDING * sizeof *standing))) return false;
     standing[n++] = (struct standing){ own_sp, (uintptr_t)__builtin_thread_pointer() };
     for (unsigned i = 0; i < gc_world_count() && n < MAX_STANDING; i++) {
         const struct gc_thread *t = gc_world_thread(i);
@@ -184,6 +185,7 @@ static void list_standing(void) {
         standing[n] = largest;
         sink(0, n);
     }
+    return true;
 }
 
 /* The first who stands at or above an address. */
@@ -278,8 +280,8 @@ void gc_roots_scan_shared(void) {
 }
 
 bool gc_roots_scan_private(void) {
+    if (!list_standing()) return false;
     gm_pagemap_open(); /* failing is noticed by its users */
-    list_standing();
     bool ok = each_mapping(false);
     gm_pagemap_close();
     for (unsigned i = 0; i < stack_count; i++) scan_readable(live_part(&stacks[i], stacks[i].low), stacks[i].high, STACK_STEP, true);

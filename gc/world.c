@@ -64,7 +64,8 @@
 #include "libgomalloc/os/rawcall.h"
 #include "libgomalloc/os/stop_signal.h"
 
-enum { SLOTS = 1 << 15 };
+enum { SLOTS = 1 << 15, INDEX = 2 * SLOTS };
+static struct slot_index { uint32_t gen, slot; } *slot_index; /* INDEX of them */
 #define RUNNING_NS     UINT64_C(5000000000)
 #define NOT_RUNNING_NS UINT64_C(300000000)
 #define FIRST_LOOK_NS  INT64_C(20000000) /* after which the waiting looks who has gone */
@@ -86,7 +87,7 @@ static unsigned present;             /* of those, threads that exist */
 static uint32_t generation;          /* of this hold, or the last one */
 static uint32_t pending;             /* asked and not answered; holder and handlers sleep and wake on it */
 static uint32_t released;            /* generation of the last hold that is over */
-static struct gc_thread *held[SLOTS];
+static struct gc_thread **held;      /* SLOTS, mapped behind them; the slots by tid behind these */
 static unsigned held_count;
 static uint64_t last_hold_ns;
 
@@ -183,7 +184,10 @@ extern int gc_allocate_signal(int high) __asm__("__libc_allocate_rtsig");
 bool gc_world_start(void) {
     if (gm_stop_signal != 0) return true;
     int saved = errno, signal = slots == NULL ? gc_allocate_signal(0) : -1;
-    if (signal > 0) slots = gm_os_map(SLOTS * sizeof *slots);
+    if (signal > 0 && (slots = gm_os_map(SLOTS * (sizeof *slots + sizeof *held) + INDEX * sizeof *slot_index)) != NULL) {
+        held = (struct gc_thread **)(void *)(slots + SLOTS);
+        slot_index = (struct slot_index *)(void *)(held + SLOTS);
+    }
     bool ok = slots != NULL && signal > 0 && install(signal);
     if (ok) gm_store_relaxed(&gm_stop_signal, signal);
     if (ok) gc_published_start(); /* without it everybody gets the signal */
@@ -228,8 +232,6 @@ static void name_thread(struct gm_out *out, int tid, const char *what) {
 static void set_phase(struct slot *s, unsigned phase) { gm_store_release(&s->state, state_of(generation, phase)); }
 
 /* Which slot is a thread's: open addressing. An entry is of this hold if it bears its generation. */
-enum { INDEX = 2 * SLOTS };
-static struct { uint32_t gen, slot; } slot_index[INDEX];
 
 /* The slot of a thread that has one, or the new one it now has; `made` says which. used < SLOTS. */
 static struct slot *slot_of(int tid, bool *made) {

@@ -171,16 +171,6 @@ static void set_busy(struct gm_cache *c) {
 }
 static void clear_busy(struct gm_cache *c) { gm_store_release(&c->busy, 0); }
 
-struct counts { uint64_t mallocs, requested; };
-static struct counts counts_of(const struct gm_cache *c, unsigned cls) {
-    if (cls < GM_FIRST_MEDIUM)
-        return (struct counts){ gm_load_relaxed(&c->mallocs[cls]), gm_load_relaxed(&c->requested[cls]) };
-    /* acquire: pairs with the release in gm_cache_more. */
-    const struct gm_cache_more *m = gm_load_acquire(&c->more);
-    unsigned i = cls - GM_FIRST_MEDIUM;
-    return m ? (struct counts){ gm_load_relaxed(&m->mallocs[i]), gm_load_relaxed(&m->requested[i]) } : (struct counts){ 0 };
-}
-
 struct gm_cache_more *gm_cache_more(struct gm_cache *c) {
     if (c->more) return c->more;
     struct gm_cache_more *m = gm_fix_get(&mores);
@@ -199,7 +189,7 @@ static void release_current(struct gm_cache *c, unsigned bin) {
 
 static void add_to_dead(struct gm_cache *c) {
     for (unsigned cls = 0; cls < GM_CLASSES; cls++) {
-        struct counts n = counts_of(c, cls);
+        struct gm_cache_counts n = gm_cache_counts(c, cls);
         dead[cls].mallocs += n.mallocs;
         dead[cls].requested += n.requested;
     }
@@ -414,33 +404,6 @@ void gm_cache_retire(struct gm_cache *c) {
     discard(c);
 }
 
-/* ---- for the collector: the world is held, locks are in anybody's hands */
-
-static void flip_list(const struct gm_list *list) {
-    for (struct gm_list *l = gm_load_acquire(&list->next); l != list; l = gm_load_acquire(&l->next))
-        gm_store_relaxed(&gm_list_entry(l, struct gm_cache, link)->colour, gm_load_relaxed(&gm_colour));
-}
-
-void gm_cache_flip(void) {
-    gm_store_relaxed(&gm_colour, gm_load_relaxed(&gm_colour) ^ GM_STATE_COLOUR);
-    gm_store_relaxed(&gm_no_cache.colour, gm_load_relaxed(&gm_colour));
-    flip_list(&all);
-    flip_list(&orphans);
-}
-
-void gm_cache_each_tiny(void (*fn)(void *arg, uintptr_t p), void *arg) {
-    const struct gm_list *lists[2] = { &all, &orphans };
-    for (unsigned i = 0; i < 2; i++) {
-        for (struct gm_list *l = gm_load_acquire(&lists[i]->next); l != lists[i]; l = gm_load_acquire(&l->next)) {
-            const struct gm_cache *c = gm_list_entry(l, struct gm_cache, link);
-            /* The open block ends where tiny_end says; while it is being closed one of the two may be 0. */
-            uintptr_t end = gm_load_relaxed(&c->tiny_end), next = gm_load_relaxed(&c->tiny_next);
-            if (end) fn(arg, end - 1);
-            if (next) fn(arg, next);
-        }
-    }
-}
-
 /* ---- fork */
 
 void gm_cache_threads_lock(void) { gm_lock(&threads_lock); }
@@ -507,40 +470,7 @@ void gm_cache_adopt_orphans(void) {
     while (gm_load_relaxed(&have_orphans)) gm_cache_adopt_orphan();
 }
 
-/* ---- numbers and checks */
-
-static void add_totals(const struct gm_list *list, struct gm_cache_totals totals[GM_CLASSES]) {
-    for (struct gm_list *l = list->next; l != list; l = l->next) {
-        struct gm_cache *c = gm_list_entry(l, struct gm_cache, link);
-        for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
-            struct gm_cache_totals *t = &totals[cls];
-            struct counts n = counts_of(c, cls);
-            t->mallocs += n.mallocs;
-            t->requested += n.requested;
-            t->cached += gm_bin_count(c, gm_bin_of(cls));
-        }
-    }
-}
-
-void gm_cache_totals(struct gm_cache_totals totals[GM_CLASSES], unsigned *threads) {
-    gm_lock(&threads_lock);
-    *threads = living;
-    for (unsigned cls = 0; cls < GM_CLASSES; cls++) {
-        struct gm_cache_totals *t = &totals[cls];
-        t->mallocs = dead[cls].mallocs + gm_load_relaxed(&direct[cls].mallocs);
-        t->requested = dead[cls].requested + gm_load_relaxed(&direct[cls].requested);
-        t->cached = 0;
-    }
-    add_totals(&all, totals);
-    add_totals(&orphans, totals);
-    gm_unlock(&threads_lock);
-}
-
-size_t gm_cache_record_bytes(void) {
-    size_t sum = gm_load_relaxed(&caches.total) * caches.size + gm_load_relaxed(&mores.total) * mores.size + gm_transfer_bytes();
-    for (unsigned k = 0; k < ARRAY_KINDS; k++) sum += gm_load_relaxed(&arrays[k].total) * arrays[k].size;
-    return sum;
-}
+/* ---- checks */
 
 void gm_cache_verify(struct gm_cache *c) {
     for (unsigned cls = 2; cls < GM_CLASSES; cls++) {

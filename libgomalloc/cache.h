@@ -158,6 +158,17 @@ struct gm_cache_roots {
 };
 extern GM_HIDDEN const struct gm_cache_roots gm_cache_roots;
 
+/* What the cache has handed out of the class. */
+GM_INLINE struct gm_cache_counts gm_cache_counts(const struct gm_cache *c, unsigned cls) {
+    if (cls < GM_FIRST_MEDIUM)
+        return (struct gm_cache_counts){ gm_load_relaxed(&c->mallocs[cls]), gm_load_relaxed(&c->requested[cls]) };
+    /* acquire: pairs with the release in gm_cache_more. */
+    const struct gm_cache_more *m = gm_load_acquire(&c->more);
+    unsigned i = cls - GM_FIRST_MEDIUM;
+    return m ? (struct gm_cache_counts){ gm_load_relaxed(&m->mallocs[i]), gm_load_relaxed(&m->requested[i]) }
+             : (struct gm_cache_counts){ 0 };
+}
+
 void gm_cache_threads_lock(void); /* for fork */
 void gm_cache_threads_unlock(void);
 /* Child of a fork: all caches but the caller's belong to nobody now. Constant time. */

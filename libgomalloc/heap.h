@@ -14,6 +14,8 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags)
 /* A large span of npages, starting at a multiple of align_pages (power of two), for an object of
  * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. */
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero);
+/* So many bytes of free pages went back to the kernel (giveback.c); `lazily`: they need not read as zero. Heap lock. */
+void gm_heap_went_back(size_t bytes, bool lazily);
 /* So many bytes inside of spans went back to the kernel (holes.c), or, negative, may be touched again. */
 void gm_heap_count_holes(ptrdiff_t bytes);
 /* Makes a large span's memory read as zero by giving it back to the kernel; false: refused. */

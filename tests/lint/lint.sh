@@ -13,8 +13,8 @@ layers='
 base      base/* os/os.h gomalloc.h
 os        os/*
 records   meta sizeclass conf hooks
-pages     pagebits pageindex pace arena span huge heap holes scavenge
-caches    sweep central transfer cache idle
+pages     pagebits pageindex pace arena span huge heap giveback holes scavenge
+caches    sweep central transfer cache cache_all idle
 front     alloc fastpath front malloc free realloc align large small8 tiny exact noscan init nested stats stats_format stats_sum gcview endpoint profile unwind
 '
 # base      knows no allocator and no kernel. It writes, aborts and sleeps through os/os.h, which belongs here:

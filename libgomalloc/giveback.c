@@ -1,0 +1,102 @@
+/* Giving free pages of the heap back to the kernel: which, in which order. See heap.c, and scavenge.c for when and
+ * how much. With a chunk's pages go the slot states over them: a free page's are zero. */
+#include "libgomalloc/heap.h"
+
+#include "libgomalloc/conf.h"
+#include "libgomalloc/huge.h"
+#include "libgomalloc/os/os.h"
+
+/* The slot states over [start, end) of the arena are zero; whole kernel pages of them go back. */
+static void release_states(struct gm_arena *a, uintptr_t start, uintptr_t end) {
+    enum { LEAST_PAGES = 4 }; /* of the kernel: under 128 KiB of heap it is not worth the call */
+    uintptr_t os_page = gm_os_page_size(), from = gm_align_up((uintptr_t)gm_arena_state_of(a, start), os_page);
+    uintptr_t to = gm_align_down((uintptr_t)gm_arena_state_of(a, end), os_page);
+    if (to >= from + LEAST_PAGES * os_page) gm_os_release((void *)from, to - from);
+}
+
+/* Gives the kernel's pages that lie wholly inside the run back; kernel pages may be larger than ours.
+ * Returns how many of ours that were, and the first of them. */
+static size_t release_pages(struct gm_arena *a, size_t page, size_t n, size_t *from, bool *lazily) {
+    uintptr_t os_page = gm_os_page_size(), start = gm_align_up(a->base + (page << GM_PAGE_SHIFT), os_page);
+    uintptr_t end = gm_align_down(a->base + ((page + n) << GM_PAGE_SHIFT), os_page);
+    if (start >= end) return 0;
+    bool lazy = gm_conf.madvise == GM_MADVISE_FREE && gm_os_release_lazily((void *)start, end - start);
+    if (lazy) *lazily = true;
+    else if (!gm_os_release((void *)start, end - start)) return 0;
+    release_states(a, start, end);
+    *from = gm_arena_page_of(a, start);
+    return (end - start) >> GM_PAGE_SHIFT;
+}
+
+enum pass { EVERYTHING, WHOLE_CHUNKS, SPARSE_CHUNKS };
+
+/* Whether a chunk's free pages stay: it is dense, so its next span will take them, or something was freed
+ * in it just now. Heap lock. */
+static bool chunk_stays(const struct gm_arena *a, size_t chunk) {
+    enum { DENSE_FREE_PAGES = 8, YOUNG = 1000000000u >> GM_FREED_SHIFT };
+    const struct gm_pageindex *ix = &a->index;
+    uint32_t age = ((uint32_t)(gm_os_coarse_time() >> GM_FREED_SHIFT) - ix->level[0][chunk].freed) & GM_FREED_MASK;
+    return age < YOUNG || gm_pagebits_count(ix->bits[chunk].free, 0, GM_CHUNK_PAGES) <= DENSE_FREE_PAGES;
+}
+
+/* The next run below `*below` that the pass gives back; takes it out of the index, so that it is ours while
+ * the kernel works. Its length, 0 if there is none. Heap lock. */
+static size_t take_run(struct gm_arena *a, enum pass pass, size_t *below, size_t *page) {
+    enum { BATCH_PAGES = 1024 }; /* 8 MiB a call: about half a millisecond */
+    for (size_t n; (n = gm_pageindex_next_dirty(&a->index, *below, BATCH_PAGES, page)) != 0; *below = *page) {
+        size_t end = *page + n;
+        if (pass == WHOLE_CHUNKS) {
+            size_t from = gm_align_up(*page, GM_CHUNK_PAGES), to = gm_align_down(end, GM_CHUNK_PAGES);
+            if (from >= to) continue;
+            *page = from;
+            end = to;
+        } else if (pass == SPARSE_CHUNKS) {
+            size_t chunk = (end - 1) / GM_CHUNK_PAGES;
+            *page = gm_max(*page, chunk * GM_CHUNK_PAGES);
+            if (chunk_stays(a, chunk)) {
+                *page = chunk * GM_CHUNK_PAGES;
+                continue;
+            }
+        }
+        gm_pageindex_take(&a->index, *page, end - *page);
+        *below = *page;
+        return end - *page;
+    }
+    return 0;
+}
+
+/* Until `want` bytes went back, none is left for the pass, or it is `until`. */
+static size_t scavenge(enum pass pass, size_t want, uint64_t until) {
+    size_t done = 0;
+    gm_heap_pin_arenas();
+    for (struct gm_arena *a = gm_arena_next(NULL); a && done < want; a = gm_arena_next(a)) {
+        size_t below = SIZE_MAX, page, n;
+        while (a->size != 0 && done < want && (until == UINT64_MAX || gm_os_nanotime() < until)) {
+            gm_heap_lock();
+            if (below == SIZE_MAX) below = a->committed >> GM_PAGE_SHIFT;
+            n = take_run(a, pass, &below, &page);
+            bool split = n != 0 && gm_huge_leave(a, page, n);
+            gm_heap_unlock();
+            if (n == 0) break;
+            if (split) gm_huge_split(a, page, n);
+            bool lazily = false;
+            size_t from, released = release_pages(a, page, n, &from, &lazily);
+            gm_heap_lock();
+            gm_pageindex_give(&a->index, page, n, false);
+            if (released) gm_pageindex_mark_zero(&a->index, from, released);
+            gm_heap_went_back(released << GM_PAGE_SHIFT, lazily);
+            gm_heap_unlock();
+            done += released << GM_PAGE_SHIFT;
+        }
+    }
+    gm_heap_unpin_arenas();
+    return done;
+}
+
+size_t gm_heap_scavenge_until(size_t want, uint64_t until) { return scavenge(EVERYTHING, want, until); }
+size_t gm_heap_scavenge(size_t want) { return scavenge(EVERYTHING, want, UINT64_MAX); }
+
+size_t gm_heap_scavenge_idle(size_t want, uint64_t until) {
+    size_t done = scavenge(WHOLE_CHUNKS, want, until);
+    return done < want ? done + scavenge(SPARSE_CHUNKS, want - done, until) : done;
+}
