@@ -117,7 +117,7 @@ static void push_visibly(struct gm_list *head, struct gm_list *node) {
 static struct gm_cache *attach(void) {
     /* Relaxed: a thread sees that the one that made it has a cache, and threads are what matters. */
     if (gm_load_relaxed(&living) != 0 && gm_cache_before_second) gm_cache_before_second();
-    if (gm_tc != &gm_no_cache) return gm_tc;
+    if (gm_load_relaxed(&gm_tc) != &gm_no_cache) return gm_load_relaxed(&gm_tc);
     struct gm_cache *c = gm_fix_get(&caches);
     if (!c) return NULL;
     reset(c);
@@ -150,7 +150,7 @@ static void arm(struct gm_cache *c) {
 static void turn(struct gm_cache *c) {
     if (gm_load_relaxed(&gm_sampling)) c->until_sample = gm_cache_first_sample();
     gm_tc_aside = gm_load_relaxed(&gm_sampling) ? c : NULL;
-    gm_tc = gm_tc_aside ? &gm_no_cache : c;
+    gm_store_relaxed(&gm_tc, gm_tc_aside ? &gm_no_cache : c);
 }
 
 struct gm_cache *gm_cache_get(void) {

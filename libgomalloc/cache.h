@@ -77,7 +77,10 @@ extern GM_HIDDEN bool gm_sampling;
 /* The first distance of a cache that is put aside (profile.c, above this layer). */
 extern GM_HIDDEN int64_t (*gm_cache_first_sample)(void);
 /* The thread's cache, if it has one now. */
-GM_INLINE struct gm_cache *gm_cache_mine(void) { return gm_tc != &gm_no_cache ? gm_tc : gm_tc_aside; }
+GM_INLINE struct gm_cache *gm_cache_mine(void) {
+    struct gm_cache *c = gm_load_relaxed(&gm_tc); /* the drainer of idle caches writes it (idle.c) */
+    return c != &gm_no_cache ? c : gm_tc_aside;
+}
 
 /* True while every allocation has to take the slow path (stats:exact). Read-mostly. */
 extern GM_HIDDEN bool gm_always_slow;

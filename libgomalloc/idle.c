@@ -126,7 +126,7 @@ static struct gm_cache *next_quiet(unsigned *left, uint64_t until, bool at_once)
         struct gm_cache *c = gm_cache_oldest_look();
         if (!c) break;
         --*left;
-        if (gm_load_relaxed(&c->keyed) && c->owner && c != gm_tc && !c->lost && (at_once || is_quiet(c)) && holds_much(c) && take(c)) found = c;
+        if (gm_load_relaxed(&c->keyed) && c->owner && c != gm_load_relaxed(&gm_tc) && !c->lost && (at_once || is_quiet(c)) && holds_much(c) && take(c)) found = c;
     }
     gm_cache_threads_unlock();
     return found;

@@ -46,14 +46,14 @@ void *gm_signal_enter(const void *interrupted_pc) {
     if (gm_nested_mark != NULL) return NULL; /* safe already, by an outer handler */
     bool inside = pc >= __ehdr_start && pc < etext;
     struct gm_cache *aside = gm_tc_aside;
-    if (!inside && gm_locks_held == 0 && !gm_load_relaxed(&gm_tc->busy) && !(aside && gm_load_relaxed(&aside->busy))) return NULL;
+    if (!inside && gm_locks_held == 0 && !gm_load_relaxed(&gm_load_relaxed(&gm_tc)->busy) && !(aside && gm_load_relaxed(&aside->busy))) return NULL;
     /* Another signal may come between any two of these stores. It finds either no mark and does all
      * of this itself, or the cache put away already and leaves it so. */
-    bool put_away = gm_tc != &gm_no_cache;
+    bool put_away = gm_load_relaxed(&gm_tc) != &gm_no_cache;
     if (put_away) {
-        own_cache = gm_tc;
+        own_cache = gm_load_relaxed(&gm_tc);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        gm_tc = &gm_no_cache;
+        gm_store_relaxed(&gm_tc, &gm_no_cache);
     }
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     gm_nested_mark = (char *)__builtin_frame_address(0) + put_away; /* frames are aligned: a free bit */
@@ -65,7 +65,7 @@ void gm_signal_leave(void *token) {
     if (gm_nested_mark != token) return;
     gm_nested_mark = NULL;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if ((uintptr_t)token & 1) gm_tc = own_cache;
+    if ((uintptr_t)token & 1) gm_store_relaxed(&gm_tc, own_cache);
 }
 
 static bool on_alternative_stack(const void *p) {
@@ -85,7 +85,7 @@ GM_COLD bool gm_nested_check(void) {
     if (gm_tc_aside && gm_tc_aside->busy) gm_tc_aside = NULL;
     gm_nested_mark = NULL;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (back) gm_tc = own_cache;
+    if (back) gm_store_relaxed(&gm_tc, own_cache);
     return false;
 }
 

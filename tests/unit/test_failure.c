@@ -174,10 +174,10 @@ TEST(each_reserve_fails_once) { for (size_t n = 1; once(fail_reserve, n);) n++; 
 KIND(commit, FAKE_COMMIT)
 KIND(release, FAKE_RELEASE)
 static void fail_any(size_t n) { fake_fail(FAKE_FALLIBLE, n); }
-TEST(each_call_of_any_kind_fails_once) { each_position(fail_any, 1); }
+TEST_LIMIT(each_call_of_any_kind_fails_once, 60) { each_position(fail_any, 1); }
 
 static void fail_from(size_t n) { fake_fail_from(FAKE_FALLIBLE, n); }
-TEST(everything_fails_from_some_call_on) { each_position(fail_from, 1); }
+TEST_LIMIT(everything_fails_from_some_call_on, 60) { each_position(fail_from, 1); }
 static void fail_from_64k(size_t n) {
     fake.page = 65536;
     fake_fail_from(FAKE_FALLIBLE, n);

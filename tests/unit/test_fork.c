@@ -228,7 +228,7 @@ static void child_of_many(void) {
     verify_all();
 }
 
-TEST(forks_amid_the_traffic) {
+TEST_LIMIT(forks_amid_the_traffic, 60) {
     pthread_t t[4];
     gm_constructor(NULL);
     for (uintptr_t i = 0; i < 4; i++) pthread_create(&t[i], NULL, churn, (void *)(i + 1));

@@ -139,7 +139,7 @@ static void *giver(void *arg) {
     return NULL;
 }
 
-TEST(others_give_while_the_owner_takes) {
+TEST_LIMIT(others_give_while_the_owner_takes, 60) {
     bool zero_memory;
     pthread_t t[THREADS];
     gm_init_once();
