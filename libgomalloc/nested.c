@@ -40,11 +40,14 @@ static void *deferred[DEFERRED];
 
 /* The library's text, as the linker lays it out. */
 extern const char __ehdr_start[] GM_HIDDEN, etext[] GM_HIDDEN;
+/* In it, wrapped calls that block (preload/block.c). They hold nothing of the allocator's, and a handler may leave them by
+ * a jump like the calls themselves. Absent where preload/ is. */
+extern const char gm_wrappers[] GM_HIDDEN __attribute__((weak)), gm_wrappers_end[] GM_HIDDEN __attribute__((weak));
 
 void *gm_signal_enter(const void *interrupted_pc) {
     const char *pc = interrupted_pc;
     if (gm_nested_mark != NULL) return NULL; /* safe already, by an outer handler */
-    bool inside = pc >= __ehdr_start && pc < etext;
+    bool inside = pc >= __ehdr_start && pc < etext && (pc < gm_wrappers || pc >= gm_wrappers_end);
     struct gm_cache *aside = gm_tc_aside;
     if (!inside && gm_locks_held == 0 && !gm_load_relaxed(&gm_load_relaxed(&gm_tc)->busy) && !(aside && gm_load_relaxed(&aside->busy))) return NULL;
     /* Another signal may come between any two of these stores. It finds either no mark and does all

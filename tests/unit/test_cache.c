@@ -176,7 +176,7 @@ TEST(many_threads_with_few_objects_share_spans) {
     for (int i = 0; i < N; i++) pthread_create(&t[i], NULL, park, NULL);
     pthread_barrier_wait(&gate);
     expect_living(N);
-    expect_at_most(gm_central_span_bytes(gm_class_of(100)), N / 2 * GM_PAGE_SIZE); /* 6 if none raced for them */
+    expect_at_most(gm_central_span_bytes(gm_class_of(100)), (N - N / 8) * GM_PAGE_SIZE); /* 6 if none raced for them; 64 if nothing were shared */
     pthread_barrier_wait(&gate);
     for (int i = 0; i < N; i++) pthread_join(t[i], NULL);
     expect_all_home();
