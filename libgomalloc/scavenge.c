@@ -224,7 +224,7 @@ void gm_scavenge_fork_child(void) {
 
 void gm_scavenge_init(gm_scavenge_tidy tidy_idle) {
     tidy_above = gm_heap_squeeze = tidy_idle;
-    started = gm_os_nanotime();
+    started = gm_os_start_time();
     int64_t limit = gm_conf.memlimit;
     if (limit == GM_CONF_CGROUP) gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
     else if (limit >= 0) gm_heap_set_memory_limit((size_t)limit);

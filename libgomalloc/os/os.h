@@ -114,6 +114,7 @@ bool gm_os_thread_key(void (*at_exit)(void *), unsigned *key);
 bool gm_os_thread_key_set(unsigned key, void *value);
 /* Monotonic clock, nanoseconds; and the same to a few milliseconds, in a tenth of the time. */
 uint64_t gm_os_nanotime(void);
+uint64_t gm_os_start_time(void); /* the same, slower, without touching the part of libc that the clock lies in: for the constructor */
 uint64_t gm_os_coarse_time(void);
 /* CPU time of the calling thread, nanoseconds. */
 uint64_t gm_os_thread_time(void);

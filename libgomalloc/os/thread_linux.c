@@ -46,6 +46,11 @@ uint64_t gm_os_thread_time(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+uint64_t gm_os_start_time(void) {
+    struct timespec t;
+    return syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t) == 0 ? (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec : 0;
+}
+
 uint64_t gm_os_coarse_time(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
