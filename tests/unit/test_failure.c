@@ -168,7 +168,7 @@ static void each_position(void (*prepare)(size_t), size_t step) {
 
 #define KIND(name, kind) \
     static void fail_##name(size_t n) { fake_fail(kind, n); } \
-    TEST(each_##name##_fails_once) { each_position(fail_##name, 1); }
+    TEST_LIMIT(each_##name##_fails_once, 60) { each_position(fail_##name, 1); }
 static void fail_reserve(size_t n) { fake_fail(FAKE_RESERVE, n); }
 TEST(each_reserve_fails_once) { for (size_t n = 1; once(fail_reserve, n);) n++; }
 KIND(commit, FAKE_COMMIT)
@@ -182,7 +182,7 @@ static void fail_from_64k(size_t n) {
     fake.page = 65536;
     fake_fail_from(FAKE_FALLIBLE, n);
 }
-TEST(the_same_with_pages_of_64_kib) { each_position(fail_from_64k, 3); }
+TEST_LIMIT(the_same_with_pages_of_64_kib, 60) { each_position(fail_from_64k, 3); }
 
 /* Without a reservation, in arenas from anywhere. */
 static size_t countdown;
@@ -196,7 +196,7 @@ static void fail_sparse(size_t n) {
     fake.failures = 0;
     countdown = n;
 }
-TEST(each_call_fails_once_without_a_reservation) { each_position(fail_sparse, 2); }
+TEST_LIMIT(each_call_fails_once_without_a_reservation, 60) { each_position(fail_sparse, 2); }
 
 /* Some calls fail, at random, all the time. */
 static struct check_rng dice;
