@@ -32,8 +32,8 @@ preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
 # In the order of the link line, which is the order in memory: the tables of which a small process touches the
 # beginning come after the small variables that everybody writes, then what few processes use (preload/layout.ld
 # does the same for the text).
-TABLES := libgomalloc/central libgomalloc/arena libgomalloc/nested libgomalloc/transfer
-RARE := libgomalloc/noscan libgomalloc/unwind libgomalloc/os/pagemap_linux
+TABLES := libgomalloc/lists libgomalloc/arena libgomalloc/nested libgomalloc/transfer
+RARE := libgomalloc/room libgomalloc/noscan libgomalloc/unwind libgomalloc/os/pagemap_linux
 late_objects := $(TABLES:%=$B/obj/%.o) $(RARE:%=$B/obj/%.o) $(filter $B/obj/gc/% $B/obj/sched/%,$(core_objects))
 objects := $(filter-out $(late_objects),$(core_objects) $(os_objects) $(preload_objects)) $(late_objects)
 
@@ -44,7 +44,7 @@ command_objects := $(patsubst %.c,$B/obj/%.o,$(wildcard preload/command/*.c))
 all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
-COLD := heap giveback holes meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
+COLD := heap giveback holes guests room meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
         mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux thread fork dump deadlock symbol unwind frames line
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 

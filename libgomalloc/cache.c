@@ -17,6 +17,7 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/central.h"
+#include "libgomalloc/guests.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
@@ -337,7 +338,8 @@ bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
 static void send(unsigned cls, void **slots, unsigned n) {
     while (n) {
         unsigned k = (unsigned)gm_min(n, GM_BATCH_MAX);
-        if (!gm_transfer_put(cls, slots, k, gm_central_span_bytes(cls))) gm_central_give(cls, slots, k);
+        size_t bytes = gm_max(gm_central_span_bytes(cls), gm_central_out(cls) * gm_class_size[cls]); /* much may lie as guests */
+        if (!gm_transfer_put(cls, slots, k, bytes)) gm_central_give(cls, slots, k);
         slots += k;
         n -= k;
     }
@@ -477,6 +479,7 @@ void gm_cache_verify(struct gm_cache *c) {
         unsigned n = gm_bin_count(c, cls);
         for (unsigned i = 0; i < n; i++) {
             uintptr_t slot = (uintptr_t)first_of(c, cls)[i];
+            if (gm_load_relaxed(&gm_guests_ever)) continue; /* its span may be changing */
             const struct gm_span *s = gm_span_of(&gm_space.primary, slot);
             GM_CHECK(s && s->cls == cls && gm_span_slot(s, gm_span_index(s, slot)) == slot);
             GM_CHECK(gm_load_relaxed(&gm_space.state_bias[slot >> GM_STATE_SHIFT]) == 0);

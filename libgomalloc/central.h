@@ -6,7 +6,7 @@
 #ifndef GM_CENTRAL_H
 #define GM_CENTRAL_H
 
-#include "libgomalloc/span.h"
+#include "libgomalloc/room.h"
 
 /* Up to `want` slots of class cls, from *current, or from the next span with room, which becomes
  * *current. Only slots in the primary arena. 0: the heap is exhausted. */
@@ -27,28 +27,5 @@ struct gm_span *gm_central_odd_span(unsigned cls, unsigned flags);
 void gm_central_odd_gone(struct gm_span *s);
 /* Its owner has taken slots from such a span (negative: given them back); for the statistics. */
 void gm_central_odd_out(unsigned cls, int slots);
-
-/* A class's lock, for who must see spans that do not vanish meanwhile. */
-void gm_central_lock_class(unsigned cls);
-void gm_central_unlock_class(unsigned cls);
-
-/* Slots of the class that are not at home: live, in caches or in batches. */
-uint64_t gm_central_out(unsigned cls);
-/* Bytes of all spans of the class. */
-uint64_t gm_central_span_bytes(unsigned cls);
-
-/* Where the counts lie, for a reader in another process (endpoint.h): GM_CLASSES records, `stride` bytes each. */
-struct gm_central_roots { const void *base; uint32_t stride, out, spans; };
-extern GM_HIDDEN const struct gm_central_roots gm_central_roots;
-
-/* Gives back the kernel's pages inside of spans whose slots are all at home: in spans that have not changed since the last
- * call, or, with `at_once`, in all. Until the clock (gm_os_nanotime) says `until`. Bytes. */
-size_t gm_central_release_holes(uint64_t until, bool at_once);
-
-void gm_central_init(void);
-void gm_central_lock_all(void); /* for fork and walkers, in rank order */
-void gm_central_unlock_all(void);
-/* Debug: every span in every list. */
-void gm_central_verify(void);
 
 #endif

@@ -7,6 +7,7 @@
 #include "libgomalloc/central.h"
 #include "libgomalloc/fastpath.h"
 #include "libgomalloc/front.h"
+#include "libgomalloc/guests.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
@@ -30,16 +31,29 @@ static enum gm_what what_in_span(const struct gm_span *s, uintptr_t p, size_t *u
         return *usable ? GM_TINY : GM_FREED;
     }
     unsigned i = gm_span_index(s, p);
-    if (i >= s->nslots || gm_span_slot(s, i) != p) return p & (s->cls == GM_CLASS_8 ? 7 : 15) ? GM_MISALIGNED : GM_INTERIOR;
+    if (i >= gm_class_slots[s->cls] || gm_span_slot(s, i) != p) return p & (s->cls == GM_CLASS_8 ? 7 : 15) ? GM_MISALIGNED : GM_INTERIOR;
     if (s->cls == GM_CLASS_8) return gm_small8_live(s, p) ? GM_SMALL8 : GM_FREED;
     return gm_load_relaxed(gm_arena_state_of(s->arena, p)) ? GM_SLOT : GM_FREED;
 }
 
+/* What the state bytes alone say: a live object's span may be made into another while somebody looks (guests.c). UNKNOWN:
+ * there is no plain live slot. */
+static enum gm_what what_by_state(const struct gm_arena *a, uintptr_t p, size_t *usable) {
+    unsigned cls;
+    if (gm_entry_class(gm_load_relaxed(&a->pages[gm_arena_page_of(a, p)])) <= GM_CLASS_8) return GM_UNKNOWN;
+    uintptr_t start = gm_guests_find(a, p, &cls);
+    if (start == 0 || cls == GM_CLASS_8) return GM_UNKNOWN;
+    *usable = gm_class_size[cls];
+    return start == p ? GM_SLOT : p & 15 ? GM_MISALIGNED : GM_INTERIOR;
+}
+
 enum gm_what gm_what_is(const void *address, struct gm_span **span, size_t *usable) {
     uintptr_t p = (uintptr_t)address;
+    enum gm_what what;
     struct gm_arena *a = gm_arena_of(address);
     *span = NULL;
     if (!a) return (*usable = gm_nested_size(address)) != 0 ? GM_NESTED : GM_FOREIGN;
+    if (a == &gm_space.primary && (what = what_by_state(a, p, usable)) != GM_UNKNOWN) return what;
     struct gm_span *s = *span = gm_span_of(a, p);
     if (s) return what_in_span(s, p, usable);
     bool freed = gm_load_relaxed(&a->pages[gm_arena_page_of(a, p)]) == GM_ENTRY_FREED;
@@ -82,7 +96,7 @@ GM_NOINLINE void gm_free_odd(void *p) {
         foreign.free(p);
         return;
     case GM_NESTED: gm_nested_release(p); return;
-    case GM_SLOT: free_slot(s, p); return; /* outside the primary arena, of a span of noscan.c, or sampled */
+    case GM_SLOT: if (s) free_slot(s, p); else gm_free(p); return; /* outside the primary arena, of a span of noscan.c, or sampled */
     case GM_SMALL8:
         if (gm_small8_free(s, (uintptr_t)p)) return;
         gm_misuse(GM_CRIME_DOUBLE_FREE, p);

@@ -20,6 +20,7 @@
 bool gm_gc_start(bool shared) {
     gm_init_once();
     gm_class_leave_end_room();
+    gm_central_no_guests();
     gm_heap_lock();
     bool made = gm_arena_make_marks(shared);
     gm_heap_unlock();
@@ -233,12 +234,14 @@ unsigned gm_gc_sweep_small8(struct gm_arena *a, size_t page, uint8_t white, void
 
 /* ---- walking */
 
-static void each_small(struct gm_arena *a, uint64_t e, uintptr_t start,
+/* The slots that start on a page at p. */
+static void each_small(struct gm_arena *a, uint64_t e, uintptr_t p,
                        void (*fn)(void *arg, uintptr_t p, size_t size, uint8_t state), void *arg) {
     unsigned cls = gm_entry_class(e), size = gm_class_size[cls];
+    uintptr_t start = span_start(e, p), end = p + GM_PAGE_SIZE;
     const uint8_t *side = cls == GM_CLASS_8 ? gm_load_relaxed(&gm_entry_span(e)->side) : NULL;
-    for (unsigned i = 0; i < gm_class_slots[cls]; i++) {
-        uintptr_t p = start + (size_t)i * size;
+    size_t i = (p - start + size - 1) / size;
+    for (p = start + i * size; i < gm_class_slots[cls] && p < end; i++, p += size) {
         uint8_t state = side ? gm_load_relaxed(&side[i]) : gm_load_relaxed(gm_arena_state_of(a, p));
         if (state) fn(arg, p, size, state);
     }
@@ -252,7 +255,7 @@ void gm_gc_each_object(struct gm_arena *a, size_t from, size_t to,
         uintptr_t p = a->base + (page << GM_PAGE_SHIFT);
         if (e <= GM_ENTRY_FREED) continue;
         if (gm_entry_class(e) != 0) {
-            if (gm_entry_page(e) == 0) each_small(a, e, p, fn, arg);
+            each_small(a, e, p, fn, arg);
             continue;
         }
         const struct gm_span *s = gm_entry_span(e);

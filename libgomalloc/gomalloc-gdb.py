@@ -56,6 +56,8 @@ class Span:
         self.nslots = int(record["nslots"])
         self.nfree = int(record["nfree"])
         self.flags = int(record["flags"])
+        self.ceded = int(record["ceded"]) if self.cls > CLASS_8 and not self.flags & SPAN_TINY else 0
+        self.bytes = (self.npages - bin(self.ceded).count("1")) * PAGE
         self.size = sizes[self.cls] if self.cls else self.npages * PAGE
 
     def home(self, slot):
@@ -104,11 +106,14 @@ class Heap:
                     page += 1
                     continue
                 span = self.span_of_entry(entries[page])
-                if span.start != arena.base + page * PAGE:  # seen from its first page, or a torn core
-                    page += 1
+                at = (arena.base + page * PAGE - span.start) // PAGE
+                if span.cls == 0 and at == 0:
+                    yield span
+                    page += span.npages
                     continue
-                yield span
-                page += span.npages
+                if span.cls != 0 and 0 <= at < span.npages and not any(not span.ceded >> k & 1 for k in range(at)):
+                    yield span  # its first page that it has not ceded
+                page += 1
 
     def arena_of(self, address):
         for arena in self.arenas:
@@ -124,6 +129,17 @@ class Heap:
                 span = self.span_of_entry(entry)
                 if span.start <= address < span.start + span.npages * PAGE:
                     return span
+        return None
+
+    def guest(self, arena, span, address):
+        """Start and size of the live object of another class that covers the address (guests.c); None."""
+        at = address & ~15
+        while span.cls > CLASS_8 and not span.flags & SPAN_TINY and at >= max(arena.base, address - 32768):
+            cls = memory(arena.state + ((at - arena.base) >> STATE_SHIFT), 1)[0] & 0x7F
+            if cls:
+                own = cls in (CLASS_8, span.cls) or address - at >= self.sizes[cls]
+                return None if own else (at, self.sizes[cls])
+            at -= 16
         return None
 
     def live(self, arena, span, slot):
@@ -150,7 +166,7 @@ class HeapCommand(gdb.Command):
         small = large = small_bytes = large_bytes = out = 0
         for span in heap.spans():
             if span.cls:
-                small, small_bytes = small + 1, small_bytes + span.npages * PAGE
+                small, small_bytes = small + 1, small_bytes + span.bytes
                 out += (span.nslots - span.nfree) * span.size
             else:
                 large, large_bytes = large + 1, large_bytes + span.npages * PAGE
@@ -172,7 +188,7 @@ class HeapClasses(gdb.Command):
         for span in heap.spans():
             row = table.setdefault(span.cls, [0, 0, 0, 0])
             row[0] += 1
-            row[1] += span.npages * PAGE
+            row[1] += span.bytes
             row[2] += span.nslots
             row[3] += span.nslots - span.nfree
         print("%8s %8s %12s %10s %10s %7s" % ("size", "spans", "bytes", "slots", "out", "full"))
@@ -209,8 +225,12 @@ class HeapSpan(gdb.Command):
                   (address, address - span.start, int(span.record["requested"])))
             return
         slot = (address - span.start) // span.size
-        if slot >= span.nslots:
+        if (slot + 1) * span.size > span.npages * PAGE:
             print("%#x lies behind the last slot" % address)
+            return
+        guest = heap.guest(arena, span, address)
+        if guest:
+            print("%d bytes into the object of %d bytes at %#x, a guest here: live" % (address - guest[0], guest[1], guest[0]))
             return
         state = "live" if heap.live(arena, span, slot) else "free, at home" if span.home(slot) else "free, in a cache or a batch"
         print("slot %d at %#x, %d bytes into it: %s" %

@@ -35,6 +35,8 @@ static size_t memory_limit = SIZE_MAX;
 enum { ASK_FROM = 4 << 20 };
 const struct gm_heap_roots gm_heap_roots = { &stats, &pace, &memory_limit };
 bool gm_heap_pending, gm_heap_fallen;
+size_t gm_heap_fresh;
+bool gm_heap_crowded;
 
 void gm_heap_lock(void) { gm_lock(&heap_lock); }
 void gm_heap_unlock(void) { gm_unlock(&heap_lock); }
@@ -218,8 +220,11 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, b
     struct gm_arena *a = find_or_grow(npages, align_pages, anywhere, &page);
     if (!a) return false;
     *grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0;
+    size_t unbacked = a->index.zero_pages;
     *zero = gm_pageindex_take(&a->index, page, npages) == npages && !lazily_released;
-    gm_huge_placed(a, page, npages, s->cls != 0);
+    bool crowded = gm_load_relaxed(&gm_heap_crowded);
+    gm_huge_placed(a, page, npages, s->cls != 0 && !crowded);
+    gm_count_add(&gm_heap_fresh, (crowded ? npages : unbacked - a->index.zero_pages) << GM_PAGE_SHIFT);
     note_need((ptrdiff_t)npages);
     s->arena = a;
     gm_store_relaxed(&s->start, a->base + (page << GM_PAGE_SHIFT));
@@ -229,14 +234,34 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, b
     return true;
 }
 
+/* While much lies free in pieces, what would need a long run of pages makes do with a short one: as few pages as keep the
+ * waste at its end below an eighth, or hold one slot if that is larger than a page. */
+static size_t pages_for(unsigned cls, unsigned flags) {
+    size_t size = gm_class_size[cls], pages = gm_align_up(size, GM_PAGE_SIZE) >> GM_PAGE_SHIFT;
+    if (flags || cls == GM_CLASS_8 || GM_LIKELY(!gm_load_relaxed(&gm_heap_crowded))) return gm_class_pages[cls];
+    if (pages > 1) return gm_min(pages, gm_class_pages[cls]);
+    while (pages < gm_class_pages[cls] && (pages << GM_PAGE_SHIFT) % size > pages << GM_PAGE_SHIFT >> 3) pages++;
+    return pages;
+}
+
+/* Whether so many pages would come to lie on memory that is backed already. Heap lock. */
+static bool has_backed(size_t npages) {
+    struct gm_pageindex *ix = &gm_space.primary.index;
+    size_t page = ix->free_pages > ix->zero_pages ? gm_pageindex_find(ix, npages, 1) : GM_NO_PAGE;
+    return page != GM_NO_PAGE && !(ix->bits[page / GM_CHUNK_PAGES].zero[page % GM_CHUNK_PAGES / 64] >> (page & 63) & 1);
+}
+
 struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags) {
     bool zero;
     size_t grown;
     struct gm_span *s = gm_span_new(cls);
     if (!s) return NULL;
     s->flags = (uint8_t)flags;
+    size_t pages = pages_for(cls, flags);
     gm_lock(&heap_lock);
-    bool placed = place_locked(s, gm_class_pages[cls], 1, anywhere, &zero, &grown);
+    if (pages < gm_class_pages[cls] && has_backed(gm_class_pages[cls])) pages = gm_class_pages[cls];
+    if (pages < gm_class_pages[cls]) gm_span_shorten(s, (unsigned)gm_min((pages << GM_PAGE_SHIFT) / gm_class_size[cls], s->nslots));
+    bool placed = place_locked(s, pages, 1, anywhere, &zero, &grown);
     gm_unlock(&heap_lock);
     if (grown) pay_for_growth(grown);
     if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
@@ -282,6 +307,30 @@ static void give_pages(struct gm_arena *a, uintptr_t start, size_t npages, bool 
         a->index.level[0][chunk].freed = (uint32_t)(now >> GM_FREED_SHIFT) & GM_FREED_MASK;
 }
 
+/* The next run of pages from *at on that the span has not ceded; its length, 0: none. */
+static size_t kept_run(const struct gm_span *s, size_t *at) {
+    unsigned ceded = gm_span_ceded(s);
+    if (!ceded) return s->npages - *at;
+    while (*at < s->npages && ceded >> *at & 1) ++*at;
+    size_t n = 0;
+    while (*at + n < s->npages && !(ceded >> (*at + n) & 1)) n++;
+    return n;
+}
+
+void gm_heap_cede(struct gm_span *s, unsigned page, unsigned n, bool zero) {
+    gm_lock(&heap_lock);
+    write_entries(s, page, page + n, true);
+    give_pages(s->arena, s->start + ((size_t)page << GM_PAGE_SHIFT), n, zero);
+    s->ceded |= (uint16_t)gm_mask(page, n);
+    gm_unlock(&heap_lock);
+}
+
+void gm_heap_replace(struct gm_span *const *by, unsigned n) {
+    gm_lock(&heap_lock);
+    for (unsigned i = 0; i < n; i++) write_entries(by[i], 0, 1, false);
+    gm_unlock(&heap_lock);
+}
+
 /* `claim`: it is a large object, to be found alive still. That is decided under the lock: what another thread was
  * just freeing when the process forked is in the child either alive or wholly gone (the C library frees blocks of
  * threads that are not there any more, and does it again where its own accounts say so). */
@@ -300,16 +349,19 @@ static bool free_span(struct gm_span *s, bool claim) {
         gm_unlock(&heap_lock);
         return false;
     }
-    write_entries(s, 0, s->npages, true);
+    size_t n;
+    for (size_t at = 0; (n = kept_run(s, &at)) != 0; at += n) {
+        write_entries(s, at, at + n, true);
+        give_pages(a, s->start + (at << GM_PAGE_SHIFT), n, zero);
+    }
     /* Left standing until the page is used again: a second free is then told for what it is. */
-    if (s->cls == 0 || s->nslots == 1) gm_store_release(&a->pages[gm_arena_page_of(a, s->start)], GM_ENTRY_FREED);
+    if (s->cls == 0 || gm_class_slots[s->cls] == 1) gm_store_release(&a->pages[gm_arena_page_of(a, s->start)], GM_ENTRY_FREED);
     if (s->cls == 0) {
         stats.large_frees++;
         stats.large_live -= gm_span_bytes(s);
         gm_hooks_moved(-(int64_t)gm_span_bytes(s));
         stats.large_live_requested -= s->requested;
     }
-    give_pages(a, s->start, s->npages, zero);
     if (GM_UNLIKELY(tight)) relieve(a);
     gm_unlock(&heap_lock);
     gm_span_delete(s);
@@ -335,7 +387,7 @@ static bool resize_locked(struct gm_span *s, size_t npages) {
             if (((first + old + behind) << GM_PAGE_SHIFT) != a->committed || !grow(a, more)) return false;
             if (gm_pageindex_run(&a->index, first + old, more) < more) return false;
         }
-        gm_pageindex_take(&a->index, first + old, more);
+        gm_count_add(&gm_heap_fresh, gm_pageindex_take(&a->index, first + old, more) << GM_PAGE_SHIFT);
         note_need((ptrdiff_t)more);
     }
     gm_store_relaxed(&s->npages, (uint32_t)npages);

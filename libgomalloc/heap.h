@@ -20,6 +20,16 @@ void gm_heap_went_back(size_t bytes, bool lazily);
 void gm_heap_count_holes(ptrdiff_t bytes);
 /* Makes a large span's memory read as zero by giving it back to the kernel; false: refused. */
 bool gm_heap_zero_by_release(struct gm_span *s);
+/* A small span gives up the pages [page, page + n) in it, on which nothing lies any more; `zero`: they are not backed.
+ * The class's lock. */
+void gm_heap_cede(struct gm_span *s, unsigned page, unsigned n, bool zero);
+/* The pages of a small span get other records, one each. */
+void gm_heap_replace(struct gm_span *const *by, unsigned n);
+/* Atomic: bytes of pages without memory behind them that spans have been given, since whoever acts on it set it to 0
+ * (central.c). A hint: an update may be lost. */
+extern GM_HIDDEN size_t gm_heap_fresh;
+/* Atomic: much lies free in spans although the heap takes fresh memory (central.c). */
+extern GM_HIDDEN bool gm_heap_crowded;
 /* Takes a span back. All its slots are home, or the large object is dead; nobody else knows of it. */
 void gm_heap_free(struct gm_span *s);
 /* The same of a large object that is alive; false: it is not, and nothing is done. */

@@ -32,6 +32,7 @@ GM_COLD void gm_init(void) {
     gm_lock(&init_lock);
     if (!gm_ready) {
         gm_central_init();
+        gm_central_batches_home = gm_cache_flush_transfers;
         gm_heap_init(); /* without a reservation there are still the arenas from anywhere */
         gm_store_release(&gm_ready, true); /* pairs with the acquire in gm_init_once */
     }

@@ -11,7 +11,7 @@
  *
  * A sampled object says so itself, for its free has to come by here: a slot's state byte is GM_CLASS_8 with the colour
  * ("odd slot, see its span"; gcview.h), which the fast half of free sends on to gm_free_odd; one of class 8 has
- * GM_PROFILE_8 in its span's table; a large one GM_SPAN_SAMPLED. A record per object hangs in a table by address that
+ * GM_PROFILE_8 in its span's table; a large one GM_SPAN_SAMPLED. Guests (guests.c) are counted, but not remembered. A record per object hangs in a table by address that
  * grows a bucket at a time (linear hashing: no pause to double it). Addresses are stored inverted: to the
  * collector the table must not be a root.
  *
@@ -26,6 +26,7 @@
 
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/lock.h"
+#include "libgomalloc/central.h"
 #include "libgomalloc/conf.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/meta.h"
@@ -179,21 +180,24 @@ static struct gm_profile_site *site_here(void) {
 
 /* ---- what is sampled says so */
 
-static void mark_as_sampled(uintptr_t p) {
+/* False: it cannot, as it lies in another class's span. */
+static bool mark_as_sampled(uintptr_t p) {
     struct gm_arena *a = gm_arena_of((void *)p);
     struct gm_span *s = a ? gm_span_of(a, p) : NULL;
-    if (!s) return;
+    if (!s) return true;
     if (s->cls == 0) {
         s->flags |= GM_SPAN_SAMPLED;
     } else if (gm_span_is_odd(s)) {
-        return; /* their frees come by anyway */
+        return true; /* their frees come by anyway */
     } else if (s->cls == GM_CLASS_8) {
         gm_small8_set(s, p, (uint8_t)(GM_PROFILE_8 | (gm_small8_state(s, p) & GM_STATE_COLOUR)));
     } else {
         /* By exchange: should the collector turn the colour meanwhile, what it stored stays. */
         uint8_t *state = gm_arena_state_of(a, p), is = gm_load_relaxed(state);
+        if ((is & GM_STATE_CLASS) != s->cls) return false;
         while (is && !gm_cas_acquire(state, &is, (uint8_t)(GM_CLASS_8 | (is & GM_STATE_COLOUR)))) continue;
     }
+    return true;
 }
 
 GM_NOINLINE void gm_profile_record(struct gm_cache *c, void *p, size_t n) {
@@ -202,10 +206,9 @@ GM_NOINLINE void gm_profile_record(struct gm_cache *c, void *p, size_t n) {
     else gm_store_relaxed(&until_direct, next_distance());
     struct gm_profile_site *site = gm_load_relaxed(&gm_profile.rate) ? site_here() : NULL;
     if (site) {
-        mark_as_sampled((uintptr_t)p);
         site->all_objects++;
         site->all_bytes += n;
-        add_sample(site, (uintptr_t)p, n);
+        if (mark_as_sampled((uintptr_t)p)) add_sample(site, (uintptr_t)p, n);
     }
     gm_unlock(&lock);
 }
@@ -233,6 +236,7 @@ static bool make_tables(void) {
 }
 
 GM_COLD void gm_profile_obey(void) {
+    if (gm_load_relaxed(&gm_profile.request) > 0) gm_central_no_guests();
     gm_lock(&lock);
     int64_t wanted = gm_load_relaxed(&gm_profile.request);
     if (wanted < 0 || (wanted > 0 && !make_tables())) {

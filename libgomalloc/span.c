@@ -40,6 +40,12 @@ struct gm_span *gm_span_new(unsigned cls) {
     return NULL;
 }
 
+void gm_span_shorten(struct gm_span *s, unsigned nslots) {
+    for (unsigned w = 0; w < s->nwords; w++) s->home[w] = nslots > w * 64 ? gm_mask(0, (unsigned)gm_min(64, nslots - w * 64)) : 0;
+    s->nslots = (uint16_t)nslots;
+    s->nfree = nslots;
+}
+
 bool gm_span_add_side(struct gm_span *s, size_t bytes) {
     s->side = gm_fix_get(bytes == GM_SIDE_TINY ? &sides_tiny : &sides8);
     if (s->side) memset(s->side, 0, bytes);
@@ -105,7 +111,7 @@ unsigned gm_span_give(struct gm_span *s, void **slots, unsigned n, unsigned *giv
     uint64_t bits = 0;
     for (; i < n; i++) {
         uintptr_t p = (uintptr_t)slots[i];
-        if (p - s->start >= gm_span_bytes(s)) break;
+        if (!gm_span_holds(s, p)) break;
         unsigned index = gm_span_index(s, p);
         uint64_t bit = UINT64_C(1) << (index & 63);
         GM_ASSERT(gm_span_slot(s, index) == p);
@@ -130,7 +136,7 @@ unsigned gm_span_give_one(struct gm_span *s, uintptr_t slot) {
 
 void gm_span_verify(const struct gm_span *s) {
     unsigned bits = 0;
-    for (unsigned i = 0; i < s->nslots; i++) {
+    for (unsigned i = 0; i < gm_class_slots[s->cls]; i++) {
         if (!(gm_load_relaxed(&s->home[i / 64]) >> (i & 63) & 1)) continue;
         bits++;
         uintptr_t slot = gm_span_slot(s, i);

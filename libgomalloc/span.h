@@ -50,7 +50,7 @@ struct gm_span {
     struct gm_arena *arena;
     uint32_t npages;
     uint32_t nfree;          /* atomic */
-    uint16_t nslots;
+    uint16_t nslots;         /* it has: those of its class, or fewer in a short span, less what it ceded (central lock) */
     uint8_t nwords;          /* of home[] */
     uint8_t cls;             /* 0: one large object */
     uint8_t place;
@@ -63,7 +63,10 @@ struct gm_span {
     union {
         void *side;          /* class 8: a state byte a slot; tiny: a word a slot */
         size_t requested;    /* large: bytes asked for */
-        uint64_t gone;       /* the other classes: kernel pages in it that went back, a bit each (central lock) */
+        struct {             /* the other classes (central lock) */
+            uint32_t gone;   /* kernel pages in it that went back, a bit each */
+            uint16_t ceded;  /* pages in its range that are not its own any more, a bit each (holes.h); heap lock as well */
+        };
     };
     uint64_t home[];
 };
@@ -81,6 +84,13 @@ GM_INLINE unsigned gm_span_index(const struct gm_span *s, uintptr_t p) {
     return (unsigned)(((p - s->start) * gm_class_reciprocal[s->cls]) >> 32);
 }
 
+/* The pages between its own that it ceded. */
+GM_INLINE unsigned gm_span_ceded(const struct gm_span *s) { return s->cls > GM_CLASS_8 && !(s->flags & GM_SPAN_TINY) ? s->ceded : 0; }
+/* Whether an address lies on a page of the small span. */
+GM_INLINE bool gm_span_holds(const struct gm_span *s, uintptr_t p) {
+    return p - s->start < gm_span_bytes(s) && !(gm_span_ceded(s) >> ((p - s->start) >> GM_PAGE_SHIFT) & 1);
+}
+
 /* The span that holds an address of `a`, or NULL. Safe against concurrent frees in that it reads
  * only records (which stay records), but the answer is as old as the moment it was looked up. */
 struct gm_span *gm_span_of(const struct gm_arena *a, uintptr_t p);
@@ -89,6 +99,8 @@ struct gm_span *gm_span_of(const struct gm_arena *a, uintptr_t p);
  * memory. */
 enum { GM_SIDE_SMALL8 = 1024, GM_SIDE_TINY = 2048 };
 struct gm_span *gm_span_new(unsigned cls);
+/* A new one gets the first nslots slots only. */
+void gm_span_shorten(struct gm_span *s, unsigned nslots);
 bool gm_span_add_side(struct gm_span *s, size_t bytes);
 void gm_span_delete(struct gm_span *s);
 /* Bytes of all records handed out. */

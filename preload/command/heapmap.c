@@ -28,37 +28,40 @@ static bool copy_arena(const struct remote *r, struct arena_copy *c) {
 
 static bool bit(const uint64_t *words, size_t i) { return words[i / 64] >> (i & 63) & 1; }
 
-/* A small span was found at page i: all its pages, and its class's row. Returns its pages. */
-static size_t add_small(struct heap_map *m, struct map_page *at, size_t room, const struct gm_span *s) {
-    unsigned cls = s->cls, nslots = gm_class_slots[cls], nfree = s->nfree <= nslots ? s->nfree : nslots, out = nslots - nfree;
+/* A page of a small span; with its first own one the span counts in its class's row. */
+static void add_small(struct heap_map *m, struct map_page *at, const struct gm_span *s, unsigned page) {
+    unsigned cls = s->cls, nslots = s->nslots && s->nslots <= gm_class_slots[cls] ? s->nslots : gm_class_slots[cls];
+    unsigned nfree = s->nfree <= nslots ? s->nfree : nslots, out = nslots - nfree, ceded = gm_span_ceded(s);
+    *at = (struct map_page){ MAP_SMALL, (uint8_t)cls, (uint8_t)(out * 100 / nslots) };
+    if (page != gm_low_bit(~(uint64_t)ceded)) return;
     struct map_class *c = &m->cls[cls];
     c->spans[out * 10 / nslots]++;
     c->slots += nslots;
     c->out += out;
     if (out * 4 <= nslots) {
-        m->pinned_bytes += (uint64_t)s->npages << GM_PAGE_SHIFT;
+        m->pinned_bytes += (uint64_t)(s->npages - gm_popcount(ceded)) << GM_PAGE_SHIFT;
         m->pinning_bytes += (uint64_t)out * gm_class_size[cls];
     }
-    size_t n = s->npages < room ? s->npages : room;
-    for (size_t i = 0; i < n; i++) at[i] = (struct map_page){ MAP_SMALL, (uint8_t)cls, (uint8_t)(out * 100 / nslots) };
-    return n ? n : 1;
 }
 
 static void fill(const struct remote *r, struct heap_map *m, const struct arena_copy *c, struct map_page *at) {
+    struct gm_span s = { 0 };
+    const struct gm_span *have = NULL;
     for (size_t i = 0; i < c->pages;) {
         const struct gm_pagebits *b = &c->bits[i / GM_CHUNK_PAGES];
         uint64_t e = c->entries[i];
-        struct gm_span s;
         if (bit(b->free, i % GM_CHUNK_PAGES)) {
             at[i].kind = bit(b->zero, i % GM_CHUNK_PAGES) ? MAP_RELEASED : MAP_IDLE;
             i++;
             continue;
         }
-        bool whole = e > GM_ENTRY_FREED && remote_read(r, gm_entry_span(e), &s, sizeof s) && s.npages != 0 &&
-                     s.start == c->a.base + (i << GM_PAGE_SHIFT) && s.cls < GM_CLASSES;
-        if (whole && s.cls != 0) {
-            i += add_small(m, at + i, c->pages - i, &s);
-        } else if (whole) {
+        if (e > GM_ENTRY_FREED && gm_entry_span(e) != have) have = remote_read(r, gm_entry_span(e), &s, sizeof s) ? gm_entry_span(e) : NULL;
+        bool known = e > GM_ENTRY_FREED && have && s.npages != 0 && s.cls < GM_CLASSES;
+        uintptr_t p = c->a.base + (i << GM_PAGE_SHIFT);
+        if (known && s.cls != 0 && p - s.start < gm_span_bytes(&s)) {
+            add_small(m, &at[i], &s, (unsigned)((p - s.start) >> GM_PAGE_SHIFT));
+            i++;
+        } else if (known && s.cls == 0 && s.start == p) {
             size_t n = s.npages < c->pages - i ? s.npages : c->pages - i;
             for (size_t k = 0; k < n; k++) at[i + k].kind = MAP_LARGE;
             m->large_spans++;

@@ -123,6 +123,17 @@ static uint64_t entry_of(const struct image_arena *a, uintptr_t p) {
     return e && gm_entry_class(e) == 0 ? e : 0;
 }
 
+/* An object of another class than the span's (libgomalloc/guests.c): the next below p whose state is not 0. */
+static void find_guest(const struct image_arena *a, uintptr_t p, struct heap_object *o) {
+    uintptr_t at = gm_align_down(p, 16), lowest = at - gm_min(at - a->a.base, GM_MEDIUM_MAX);
+    for (; at >= lowest; at -= 16) {
+        unsigned cls = a->state[(at - a->a.base) >> GM_STATE_SHIFT] & GM_STATE_CLASS;
+        if (cls == 0) continue;
+        if (cls > GM_CLASS_8 && p - at < gm_class_size[cls]) *o = (struct heap_object){ at, gm_class_size[cls], cls, true, o->noscan, o->root };
+        return;
+    }
+}
+
 bool image_find(const struct image *m, uintptr_t p, struct heap_object *o) {
     const struct image_arena *a = image_arena_of(m, p);
     uint64_t e = a ? entry_of(a, p) : 0;
@@ -147,7 +158,9 @@ bool image_find(const struct image *m, uintptr_t p, struct heap_object *o) {
     if (i >= gm_class_slots[cls]) return false;
     o->size = gm_class_size[cls];
     o->start = start + i * o->size;
-    o->live = a->state[(o->start - a->a.base) >> GM_STATE_SHIFT] != 0;
+    uint8_t state = a->state[(o->start - a->a.base) >> GM_STATE_SHIFT] & GM_STATE_CLASS;
+    o->live = state != 0;
+    if (state != cls && state != GM_CLASS_8) find_guest(a, p, o);
     return true;
 }
 
@@ -166,11 +179,11 @@ const uintptr_t *image_words(const struct image *m, uintptr_t p, size_t n) {
 
 /* ---- walking */
 
-static void each_of_span(const struct image *m, uintptr_t start, unsigned cls, void (*fn)(void *arg, const struct heap_object *o), void *arg) {
-    size_t step = gm_max(gm_class_size[cls], 16), n = (size_t)gm_class_slots[cls] * gm_class_size[cls] / step;
+/* The live objects that start on a page of slots. */
+static void each_on_page(const struct image *m, const struct image_arena *a, uintptr_t page, bool pairs, void (*fn)(void *arg, const struct heap_object *o), void *arg) {
     struct heap_object o;
-    for (size_t i = 0; i < n; i++)
-        if (image_find(m, start + i * step, &o) && o.live) fn(arg, &o);
+    for (uintptr_t p = page; p < page + GM_PAGE_SIZE; p += 16)
+        if ((pairs || a->state[(p - a->a.base) >> GM_STATE_SHIFT]) && image_find(m, p, &o) && o.live && o.start == p) fn(arg, &o);
 }
 
 void image_each(const struct image *m, void (*fn)(void *arg, const struct heap_object *o), void *arg) {
@@ -183,7 +196,7 @@ void image_each(const struct image *m, void (*fn)(void *arg, const struct heap_o
             if (!e) continue;
             if (gm_entry_class(e) == 0) {
                 if (image_find(m, p, &o) && o.start == p && o.live) fn(arg, &o);
-            } else if (gm_entry_page(e) == 0) each_of_span(m, p, gm_entry_class(e), fn, arg);
+            } else each_on_page(m, a, p, gm_entry_class(e) == GM_CLASS_8, fn, arg);
         }
     }
 }

@@ -21,7 +21,7 @@ static double pinned_by(const struct remote *r, const struct gm_arena *a, uintpt
     struct gm_span s;
     if (p - a->base >= a->committed || !remote_read(r, a->pages + ((p - a->base) >> GM_PAGE_SHIFT), &e, sizeof e)) return 0;
     if (e <= GM_ENTRY_FREED || gm_entry_class(e) == 0 || !remote_read(r, gm_entry_span(e), &s, sizeof s)) return 0;
-    unsigned slots = gm_class_slots[gm_entry_class(e)], size = gm_class_size[gm_entry_class(e)];
+    unsigned slots = s.nslots, size = gm_class_size[gm_entry_class(e)];
     if (s.nfree >= slots || (slots - s.nfree) * NEARLY_EMPTY > slots) return 0;
     return (double)s.nfree * size / (slots - s.nfree);
 }

@@ -187,10 +187,10 @@ static bool read_central(const struct remote *r, struct gm_stats_parts *p) {
     char buffer[GM_CLASSES * 4096];
     if (!remote_read(r, roots.base, buffer, (size_t)roots.stride * GM_CLASSES)) return false;
     for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
-        uint64_t spans;
+        uint64_t pages;
         memcpy(&p->out[cls], buffer + cls * roots.stride + roots.out, sizeof p->out[cls]);
-        memcpy(&spans, buffer + cls * roots.stride + roots.spans, sizeof spans);
-        p->span_bytes[cls] = spans * gm_class_pages[cls] * GM_PAGE_SIZE;
+        memcpy(&pages, buffer + cls * roots.stride + roots.pages, sizeof pages);
+        p->span_bytes[cls] = pages * GM_PAGE_SIZE;
     }
     return true;
 }

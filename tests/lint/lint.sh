@@ -13,8 +13,8 @@ layers='
 base      base/* os/os.h gomalloc.h
 os        os/*
 records   meta sizeclass conf hooks
-pages     pagebits pageindex pace arena span huge heap giveback holes scavenge
-caches    sweep central transfer cache cache_all idle
+pages     pagebits pageindex pace arena span huge heap giveback holes guests scavenge
+caches    sweep lists room central transfer cache cache_all idle
 front     alloc fastpath front malloc free realloc align large small8 tiny exact noscan init nested stats stats_format stats_sum gcview endpoint profile unwind
 '
 # base      knows no allocator and no kernel. It writes, aborts and sleeps through os/os.h, which belongs here:
@@ -169,10 +169,10 @@ every_lock_has_a_rank() {
         lock_makers | while read -r file rank; do
             ranks | grep -qxF -- "$rank" || echo "$file makes a lock of rank $rank"
         done
-        # Every lock that is declared (not a pointer to one) is made in the same file.
+        # Every lock that is declared (not a pointer to one) is made in the same file, a header's in its source.
         grep -HcE '^ *(static )?struct gm_lock [a-z_0-9, ]+( =|;|\[)' $(sources | grep -v '^libgomalloc/base/lock\.[ch]$') |
             awk -F: '$2 > 0' | while IFS=: read -r file locks; do
-            made=$(lock_makers | awk -v f="$file" '$1 == f' | wc -l)
+            made=$(lock_makers | awk -v f="${file%.h}" '$1 == f || $1 == f ".c"' | wc -l)
             ((made >= locks)) || echo "$file declares $locks locks and makes $made"
         done
     } | nothing
