@@ -52,6 +52,9 @@ void gm_fork_child_alone(void);
 /* `call` is called before a thread makes its cache while another has one; it may allocate. */
 void gm_before_second_thread(void (*call)(void));
 
+/* A thread is about to sleep in a call that can be cut into pieces, of which it has made so many: ns after which it shall ask
+ * again, 0: it may sleep on (scavenge.h). While gm_hooks.idle. */
+uint64_t gm_before_sleep(unsigned looks);
 /* The program has started a thread and could start another here (scavenge.h). */
 void gm_threads_started(void);
 

@@ -70,6 +70,7 @@ enum gm_what {
 /* A new block with p's first bytes; p is freed. */
 void *gm_realloc_move(void *p, size_t usable, size_t n);
 void *gm_realloc_foreign(void *p, size_t n);
+/* *span: its record, NULL for a plain slot of the primary arena, which may change its span while it is alive (guests.h). */
 enum gm_what gm_what_is(const void *p, struct gm_span **span, size_t *usable);
 
 #endif

@@ -179,7 +179,7 @@ static uint64_t note_need(ptrdiff_t pages) {
     uint64_t now = gm_os_coarse_time();
     gm_pace_need(&pace, now, used_pages << GM_PAGE_SHIFT);
     size_t dirty = pages < 0 ? dirty_bytes() : 0, used = used_pages << GM_PAGE_SHIFT;
-    if (dirty > gm_heap_slack(used)) gm_store_relaxed(&gm_heap_pending, true);
+    if (dirty > gm_heap_slack(used)) gm_store_relaxed(&gm_heap_pending, true), gm_store_relaxed(&gm_hooks.idle, 1);
     if (dirty > used / 8 + FALL_LEAST) gm_store_relaxed(&gm_heap_fallen, true);
     return now;
 }
@@ -433,7 +433,7 @@ void gm_heap_read_need(struct gm_heap_need *out) {
     out->dirty = dirty_bytes();
     out->goal = gm_pace_goal(&pace, gm_os_coarse_time());
     /* Under the lock: a free that comes now sets it again. */
-    if (out->dirty <= gm_heap_slack(out->used)) gm_store_relaxed(&gm_heap_pending, false);
+    if (out->dirty <= gm_heap_slack(out->used)) gm_store_relaxed(&gm_heap_pending, false), gm_store_relaxed(&gm_hooks.idle, 0);
     gm_unlock(&heap_lock);
 }
 

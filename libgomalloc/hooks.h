@@ -50,6 +50,8 @@ struct gm_hooks {
     void (*fork_prepare)(void), (*fork_parent)(void), (*fork_child)(void);
     /* Around calls that block the thread; NULL while off. Written once, before the host has threads. */
     const struct gm_blocking *blocking;
+    /* Atomic: memory lies idle. A thread that is about to sleep asks gm_before_sleep (alloc.h). */
+    uint32_t idle;
     /* Set by whoever runs the host's signal handlers: no handler is there that step_out is not called for. */
     bool (*handlers_known)(void);
 };

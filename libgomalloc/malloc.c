@@ -219,6 +219,12 @@ void *gm_alloc_zeroed(size_t n) {
     return memset(p, 0, n);
 }
 
+uint64_t gm_before_sleep(unsigned looks) {
+    if (gm_nested() || !gm_load_relaxed(&gm_ready)) return 0;
+    if (looks == GM_SCAVENGE_LOOKS) flush();
+    return gm_scavenge_asleep(looks);
+}
+
 size_t gm_trim(void) {
     if (gm_nested()) return 0;
     gm_init_once();

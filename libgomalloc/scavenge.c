@@ -8,7 +8,8 @@
  * and takes the caches of sleeping threads as well (idle.c).
  *
  * A process with one thread that falls asleep after a fall of its heap, such as a database's backend between two
- * queries, would keep the memory: nobody is there to look again. So a part of what it falls by goes back at
+ * queries, would keep the memory: nobody is there to look again. Where it sleeps in poll or epoll_wait, it is woken twice
+ * a second, for some seconds, to do the work (preload/block.c); elsewhere nobody can. So besides a part of what it falls by goes back at
  * once, as far as the time for it is saved up: half a percent of what has passed, 10 ms at most (some 100 MiB).
  * A program that works in rounds would take it all again each time: falls that follow each other count ever less
  * often, down to one in ten seconds.
@@ -133,6 +134,21 @@ GM_COLD void gm_scavenge_inline(void) {
     if ((!eager && now < gm_load_relaxed(&next_look)) || !begin()) return;
     gm_store_relaxed(&next_look, now + step());
     end();
+}
+
+uint64_t gm_scavenge_asleep(unsigned looks) {
+    uint64_t now = gm_os_nanotime();
+    if (gm_conf.scavenge == GM_SCAVENGE_OFF || gm_load_relaxed(&background) || looks > GM_SCAVENGE_LOOKS) return 0;
+    if (looks == 0 || !begin()) return SECOND_NS / 2;
+    if (looks == GM_SCAVENGE_LOOKS) { /* for five seconds nobody has needed anything */
+        if (tidy_above) released_bytes += tidy_above(now + SECOND_NS / 50, true);
+        released_bytes += gm_heap_scavenge_until(SIZE_MAX, now + SECOND_NS / 20);
+        gm_store_relaxed(&worked_ns, worked_ns + (gm_os_nanotime() - now));
+    } else {
+        step();
+    }
+    end();
+    return SECOND_NS / 2;
 }
 
 size_t gm_scavenge_all(void) {

@@ -10,6 +10,11 @@ GM_INLINE void gm_scavenge_poll(void) {
     if (GM_UNLIKELY(gm_load_relaxed(&gm_heap_pending))) gm_scavenge_inline();
 }
 
+/* The only thread is about to sleep, in a call that can be cut into pieces; it has slept through `looks` of them. Gives back
+ * what is due; ns after which to ask again, 0: never. */
+uint64_t gm_scavenge_asleep(unsigned looks);
+enum { GM_SCAVENGE_LOOKS = 10 }; /* at the last of them all that is idle goes back */
+
 /* Gives back what lies above this layer: in the caches of sleeping threads, in holes of spans (idle.h). Bytes. */
 typedef size_t (*gm_scavenge_tidy)(uint64_t until, bool at_once);
 /* Constructor: the options are known. */

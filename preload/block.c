@@ -20,6 +20,7 @@
  * Cancellation unwinds from inside the call and does not come by here (no personality routine: an unwinder must not
  * be needed); pthread_cancel tells beforehand. vfork lets two processes use one thread's storage, and tells as well. */
 #define _GNU_SOURCE 1
+#include "libgomalloc/alloc.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/os/os.h"
@@ -119,6 +120,23 @@ static void shorten_clock(long *x, struct timespec *left) {
     x[2] = (long)left;
 }
 
+/* While memory lies idle, the process's only thread that waits for descriptors for long does so in pieces, and gives some
+ * back in between. */
+static GM_NOINLINE long call_in_pieces(const struct call *call, function *next, long *x) {
+    enum { LONG_MS = 1000 };
+    int64_t limit = limit_ns(call, x);
+    uint64_t end = limit > 0 ? gm_os_nanotime() + (uint64_t)limit : 0, piece;
+    for (unsigned looks = 0; (looks != 0 || gm_load_relaxed(&gm_hooks.idle)) && (piece = gm_before_sleep(looks)) != 0; looks++) {
+        if (limit >= 0 && gm_os_nanotime() + piece + (uint64_t)LONG_MS * 1000000 > end) break;
+        x[call->argument] = (long)(piece / 1000000);
+        long answer = next(x[0], x[1], x[2], x[3], x[4], x[5]);
+        if ((int)answer != 0) return answer;
+    }
+    x[call->argument] = -1;
+    if (limit >= 0) shorten(call, x, end, NULL);
+    return next(x[0], x[1], x[2], x[3], x[4], x[5]);
+}
+
 static GM_NOINLINE long call_slowly(struct call *call, function *next, long *x) {
     sigset_t copy;
     struct timespec left, rest;
@@ -126,6 +144,7 @@ static GM_NOINLINE long call_slowly(struct call *call, function *next, long *x) 
     int saved = errno;
     if (call->set != NONE) x[call->set] = (long)gm_allowed((const sigset_t *)x[call->set], &copy);
     if (call->foreign) return next(x[0], x[1], x[2], x[3], x[4], x[5]);
+    if (gm_load_relaxed(&gm_hooks.blocking) == NULL) return call->limit == LIMIT_MS ? call_in_pieces(call, next, x) : next(x[0], x[1], x[2], x[3], x[4], x[5]);
     if (call->limit == LIMIT_CLOCK && x[3] == 0) x[3] = (long)&rest;
     int64_t limit = limit_ns(call, x);
     uint64_t end = limit > 0 ? gm_os_nanotime() + (uint64_t)limit : 0;
@@ -139,8 +158,9 @@ static GM_NOINLINE long call_slowly(struct call *call, function *next, long *x) 
 
 /* ---- the wrappers */
 
-GM_INLINE bool is_on(int set) {
-    return GM_UNLIKELY(gm_load_relaxed(&gm_hooks.blocking) != NULL) || (set != NONE && gm_stop_signal_bit() != 0);
+GM_INLINE bool is_on(int limit, int set) {
+    return GM_UNLIKELY(gm_load_relaxed(&gm_hooks.blocking) != NULL) || (limit == LIMIT_MS && gm_load_relaxed(&gm_hooks.idle)) ||
+           (set != NONE && gm_stop_signal_bit() != 0);
 }
 
 static GM_COLD function *find(struct call *call) {
@@ -158,7 +178,7 @@ static GM_COLD long slow(struct call *call, bool may_block, long *x) {
         errno = ENOSYS;
         return -1;
     }
-    if (may_block && is_on(call->set)) return call_slowly(call, next, x);
+    if (may_block && is_on(call->limit, call->set)) return call_slowly(call, next, x);
     return next(x[0], x[1], x[2], x[3], x[4], x[5]);
 }
 
@@ -191,7 +211,7 @@ static struct call calls[CALLS] = {
     long gm_block_##name(long a, long b, long c, long d, long e, long f) __asm__(#name); \
     GM_EXPORT GM_TAIL_CALLS long gm_block_##name(long a, long b, long c, long d, long e, long f) { \
         function *next = (function *)gm_load_relaxed(&calls[CALL_##name].next); \
-        if (GM_LIKELY(next != NULL && !is_on(set))) return next(a, b, c, d, e, f); \
+        if (GM_LIKELY(next != NULL && !is_on(limit, set))) return next(a, b, c, d, e, f); \
         long x[ARGUMENTS] = { a, b, c, d, e, f }; \
         return slow(&calls[CALL_##name], when, x); \
     }

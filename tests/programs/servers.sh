@@ -1,5 +1,6 @@
 #!/bin/bash
-# What a server keeps when its work is done: redis-server after its data is gone, against jemalloc. STRESS=1: full size. TAP.
+# What a server keeps when its work is done: redis-server after its data is gone, against jemalloc; a PostgreSQL backend that
+# waits for its next query, against glibc. STRESS=1: full size. TAP.
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh
 
@@ -39,5 +40,54 @@ redis_after_flushall() {
     ((${#ours[@]} == 2 && ${#theirs[@]} == 2 && ours[0] > 40000 && ours[1] <= theirs[1]))
 }
 
+# postgres_run PRELOAD: KiB of anonymous memory of a backend that has worked and waits.
+postgres_run() {
+    local dir=$SCRATCH/postgres bin pid server
+    bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
+    as() { setpriv --reuid postgres --regid postgres --clear-groups env HOME="$dir" "$@"; }
+    if [[ ! -d $dir ]]; then
+        mkdir "$dir" && chown postgres "$dir" && chmod 755 "$SCRATCH" && as "$bin/initdb" -D "$dir/data" -A trust --no-sync >/dev/null || return 1
+        mkfifo "$dir/in" && cp "$LIB" "$dir/library.so" && chmod 755 "$dir/library.so" && chmod 666 "$dir/in"
+    fi
+    as env LD_PRELOAD="${1:+$dir/library.so}" "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off \
+        -c shared_buffers=16MB -c max_parallel_workers_per_gather=0 -c autovacuum=off -c jit=off >"$dir/log" 2>&1 &
+    server=$!
+    wait_for as psql -h "$dir" -d postgres -c 'select 1' || { kill $server; return 1; }
+    as psql -h "$dir" -d postgres -qAt <"$dir/in" >"$SCRATCH/out" 2>&1 &
+    exec 8>"$dir/in"
+    cat >&8 <<'S'
+select pg_backend_pid();
+set work_mem = '64MB';
+drop table if exists t;
+create unlogged table t as select i, md5(i::text) as m, repeat('x', i % 100) as r from generate_series(1, 200000) i;
+select count(*) from (select m, count(*) from t group by m order by m) q;
+select count(*) from t a join t b using (m);
+select 'ready';
+S
+    for _ in {1..600}; do grep -q ready "$SCRATCH/out" && break; sleep 0.1; done
+    pid=$(head -1 "$SCRATCH/out")
+    for _ in {1..15}; do # it is done some seconds after it has fallen asleep
+        sleep 1
+        [[ -n $1 ]] && (($(awk '/^RssAnon:/ { print $2 }' "/proc/$pid/status") > $2)) || break
+    done
+    awk '/^RssAnon:/ { print $2 }' "/proc/$pid/status"
+    exec 8>&-
+    kill -INT "$(head -1 "$dir/data/postmaster.pid")"
+    wait $server 2>/dev/null
+}
+
+# The tables of the allocator (page table, states, records) are memory of its own; glibc has words in its blocks instead.
+postgres_backend() {
+    need setpriv psql
+    [[ $(id -u) == 0 ]] && id postgres >/dev/null 2>&1 && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || skip_because 'no postgresql, or not root'
+    local ours theirs most
+    theirs=$(postgres_run '')
+    most=$((theirs + 512))
+    ours=$(postgres_run "$LIB" $most)
+    echo "note: $ours KiB, with glibc $theirs"
+    ((theirs > 1000 && ours > 1000 && ours <= most))
+}
+
+check an_idle_postgresql_backend_keeps_little postgres_backend
 check redis_after_flushall_has_at_most_what_jemalloc_leaves redis_after_flushall
 plan
