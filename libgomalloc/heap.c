@@ -36,7 +36,7 @@ enum { ASK_FROM = 4 << 20 };
 const struct gm_heap_roots gm_heap_roots = { &stats, &pace, &memory_limit };
 bool gm_heap_pending, gm_heap_fallen;
 size_t gm_heap_fresh;
-bool gm_heap_crowded;
+bool gm_heap_crowded, gm_heap_urgent;
 
 void gm_heap_lock(void) { gm_lock(&heap_lock); }
 void gm_heap_unlock(void) { gm_unlock(&heap_lock); }
@@ -187,11 +187,12 @@ static uint64_t note_need(ptrdiff_t pages) {
 size_t (*gm_heap_squeeze)(uint64_t until, bool at_once);
 
 /* The rest is looked for where it costs more, by one thread at a time and for at most half of it. */
-static void squeeze(void) {
+static void squeeze(size_t want) {
     static uint64_t next; /* atomic */
     uint64_t now = gm_os_nanotime(), due = gm_load_relaxed(&next);
     if (!gm_heap_squeeze || now < due || !gm_cas_acquire(&next, &due, UINT64_MAX)) return;
-    gm_heap_squeeze(now + 200000000, true);
+    size_t done = gm_heap_squeeze(now + 200000000, true);
+    if (done < want) gm_heap_scavenge(want - done); /* pages that spans have ceded */
     uint64_t spent = gm_os_nanotime() - now;
     gm_store_release(&next, now + 2 * spent + 1000000);
 }
@@ -208,8 +209,9 @@ static void keep_limit(void) {
     size_t backed = backed_bytes(), aim = memory_limit - memory_limit / 32;
     size_t want = backed > aim ? backed - aim + MORE : 0, dirty = dirty_bytes();
     gm_unlock(&heap_lock);
+    gm_store_relaxed(&gm_heap_urgent, want != 0 || backed + MORE > aim - memory_limit / 16);
     if (want) gm_heap_scavenge(gm_min(want, dirty));
-    if (want > dirty) squeeze();
+    if (want > dirty) squeeze(want - dirty);
 }
 
 /* Gives the record its pages. False: out of memory. Heap lock. */

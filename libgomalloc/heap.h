@@ -30,6 +30,8 @@ void gm_heap_replace(struct gm_span *const *by, unsigned n);
 extern GM_HIDDEN size_t gm_heap_fresh;
 /* Atomic: much lies free in spans although the heap takes fresh memory (central.c). */
 extern GM_HIDDEN bool gm_heap_crowded;
+/* Atomic: the memory limit is near. */
+extern GM_HIDDEN bool gm_heap_urgent;
 /* Takes a span back. All its slots are home, or the large object is dead; nobody else knows of it. */
 void gm_heap_free(struct gm_span *s);
 /* The same of a large object that is alive; false: it is not, and nothing is done. */

@@ -52,6 +52,7 @@ static unsigned lodge_in(struct gm_lists *c, struct gm_list *list, unsigned cls,
         unsigned n = gm_guests_take(s, cls, out, want);
         gm_list_remove(&s->link);
         if (n) {
+            gm_lists_in_use_again(s);
             gm_lists_settle(c, s, gm_load_relaxed(&s->nfree));
             return n;
         }
@@ -208,20 +209,22 @@ static size_t idle_in_spans(size_t *all) {
 /* The heap has taken GM_FRESH_STEP of fresh memory. If much lies idle in spans, pages between survivors go to the page heap,
  * and what is too finely strewn for that may take in guests. */
 GM_NOINLINE void gm_room_look(void) {
-    enum { SHARE = 8, MUCH = 4, MOST_NS = 5000000 };
+    enum { SHARE = 8, URGENT_SHARE = 32, MUCH = 4, MOST_NS = 5000000 };
+    bool urgent = gm_load_relaxed(&gm_heap_urgent);
     size_t all, idle = idle_in_spans(&all);
     gm_store_relaxed(&gm_heap_fresh, 0);
-    bool now = idle > all / SHARE + 2 * GM_FRESH_STEP && !gm_load_relaxed(&forbidden);
+    bool now = idle > all / (urgent ? URGENT_SHARE : SHARE) + 2 * GM_FRESH_STEP && !gm_load_relaxed(&forbidden);
     if (now) gm_store_relaxed(&gm_guests_ever, true);
     gm_store_relaxed(&gm_heap_crowded, now);
     if (!now) return;
+    bool much = urgent || idle > all / MUCH;
     uint64_t until = gm_os_nanotime() + MOST_NS;
     if (gm_central_batches_home) gm_central_batches_home();
-    walk(until, cede, idle > all / MUCH);
+    walk(until, cede, much);
     for (unsigned cls = GM_CLASS_HOST + 1; cls < GM_CLASSES; cls++)
-        for (unsigned bucket = idle > all / MUCH ? GM_ROOMY - 1 : GM_ROOMY; bucket < GM_BUCKETS; bucket++) dissolve_class(cls, bucket, until);
+        for (unsigned bucket = much ? GM_ROOMY - 1 : GM_ROOMY; bucket < GM_BUCKETS; bucket++) dissolve_class(cls, bucket, until);
     for (unsigned k = gm_high_bit((unsigned)gm_os_page_size() / gm_class_size[GM_CLASS_HOST]); k < GM_RUNS; k++)
-        walk_list(&gm_lists[GM_CLASS_HOST], &gm_lists_by_run[k], until, cede_and_release, idle > all / MUCH);
+        walk_list(&gm_lists[GM_CLASS_HOST], &gm_lists_by_run[k], until, cede_and_release, much);
     for (unsigned cls = 0; cls < GM_CLASSES; cls++) gm_store_relaxed(&no_room[cls], false);
 }
 
