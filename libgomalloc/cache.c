@@ -311,9 +311,24 @@ static void verify_now_and_then(struct gm_cache *c) {
 }
 #endif
 
+/* Near the memory limit a thread keeps what it needs at once: it empties its cache each time the limit was reached, has no
+ * spans of its own, and takes and keeps little. */
+static GM_COLD void drain(struct gm_cache *c) {
+    uint32_t now = gm_load_relaxed(&gm_heap_squeezes);
+    if (c->drained == now) return;
+    c->drained = now;
+    gm_cache_flush(c);
+}
+static unsigned urgent_refill(unsigned cls, unsigned capacity) {
+    enum { BYTES = 1024 };
+    return (unsigned)gm_min(capacity, gm_max(BYTES / gm_class_size[cls], 1));
+}
+
 bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls);
     void *slots[GM_BATCH_MAX];
+    bool urgent = gm_load_relaxed(&gm_heap_urgent);
+    if (GM_UNLIKELY(urgent)) drain(c);
     set_busy(c);
     grow_array(c, cls);
     unsigned capacity = c->capacity[bin], n = 0;
@@ -323,9 +338,9 @@ bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
             gm_central_give(cls, slots + capacity, n - capacity);
             n = capacity;
         }
-        struct gm_cache_more *more = n == 0 && capacity >= WARM ? gm_cache_more(c) : NULL;
+        struct gm_cache_more *more = n == 0 && capacity >= WARM && !urgent ? gm_cache_more(c) : NULL;
         if (more) n = gm_central_refill(cls, &more->current[bin], slots, (unsigned)gm_min((capacity + 1) / 2, GM_BATCH_MAX));
-        else if (n == 0) n = gm_central_take(cls, slots, cold_refill(cls, capacity));
+        else if (n == 0) n = gm_central_take(cls, slots, urgent ? urgent_refill(cls, capacity) : cold_refill(cls, capacity));
         memcpy(first_of(c, bin), slots, n * sizeof *slots);
         gm_store_relaxed(&c->top[bin], first_of(c, bin) + n - 1);
     }
@@ -347,8 +362,11 @@ static void send(unsigned cls, void **slots, unsigned n) {
 
 void gm_cache_make_room(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls), before = c->capacity[bin];
+    bool urgent = gm_load_relaxed(&gm_heap_urgent);
+    if (GM_UNLIKELY(urgent)) drain(c);
+    if (c->top[bin] != c->limit[bin]) return;
     set_busy(c);
-    grow_array(c, cls);
+    if (!urgent || !before) grow_array(c, cls);
     if (c->capacity[bin] == before && before) { /* as large as it gets: the older half leaves */
         void **first = first_of(c, bin);
         unsigned n = gm_bin_count(c, bin), leave = (n + 1) / 2;

@@ -58,6 +58,7 @@ struct gm_cache {
     struct gm_list link;     /* of all caches (threads lock) */
     uintptr_t tiny_next, tiny_end; /* free part of the thread's current tiny block */
     uint16_t inside_used;
+    uint32_t drained;        /* gm_heap_squeezes when it was last emptied near the memory limit */
     struct gm_cache_more *more;      /* NULL until the thread needs it */
     uint8_t capacity[GM_BINS];        /* slots of the array, which begins at limit - capacity */
     uint8_t inside_array[(GM_BINS + 7) / 8]; /* bit: the array lies in the record itself */

@@ -37,6 +37,7 @@ const struct gm_heap_roots gm_heap_roots = { &stats, &pace, &memory_limit };
 bool gm_heap_pending, gm_heap_fallen;
 size_t gm_heap_fresh;
 bool gm_heap_crowded, gm_heap_urgent;
+uint32_t gm_heap_squeezes;
 
 void gm_heap_lock(void) { gm_lock(&heap_lock); }
 void gm_heap_unlock(void) { gm_unlock(&heap_lock); }
@@ -191,6 +192,7 @@ static void squeeze(size_t want) {
     static uint64_t next; /* atomic */
     uint64_t now = gm_os_nanotime(), due = gm_load_relaxed(&next);
     if (!gm_heap_squeeze || now < due || !gm_cas_acquire(&next, &due, UINT64_MAX)) return;
+    gm_add_relaxed(&gm_heap_squeezes, 1);
     size_t done = gm_heap_squeeze(now + 200000000, true);
     if (done < want) gm_heap_scavenge(want - done); /* pages that spans have ceded */
     uint64_t spent = gm_os_nanotime() - now;

@@ -32,6 +32,8 @@ extern GM_HIDDEN size_t gm_heap_fresh;
 extern GM_HIDDEN bool gm_heap_crowded;
 /* Atomic: the memory limit is near. */
 extern GM_HIDDEN bool gm_heap_urgent;
+/* Atomic: how often the limit was so near that caches had to give up what they hold. */
+extern GM_HIDDEN uint32_t gm_heap_squeezes;
 /* Takes a span back. All its slots are home, or the large object is dead; nobody else knows of it. */
 void gm_heap_free(struct gm_span *s);
 /* The same of a large object that is alive; false: it is not, and nothing is done. */
