@@ -11,7 +11,7 @@
  *
  *   malloc    preload/libc.c -> fastpath.h: size to class (sizeclass.h), pop from the thread's array
  *             => cache.c refill: a batch from transfer.c, else slots from the bin's current span
- *             => central.c: the fullest span with room => heap.c: a new span
+ *             => central.c: the fullest span with room => room.c: room in other classes' spans => heap.c: a new span
  *             => pageindex.c: lowest free run => arena.c: grow => os/
  *   over 1 KiB: the same by the medium table (gm_alloc_more); over 32 KiB: large.c -> heap.c
  *   free      preload/libc.c -> fastpath.h: state byte, push to the thread's array
@@ -26,6 +26,8 @@
  * slot starts here (else: interior pointer, as only starts are ever non-zero). malloc stores the
  * thread's current colour, so a collector has objects born black for nothing; marker and sweeper change
  * the byte by compare-and-swap from "live, white" only, so a free that comes between is never undone.
+ * As the byte names the class, an object may lie in a span of another class: what nearly empty spans hold pinned
+ * takes in objects of all sizes (room.c, guests.c) while caches and hit paths know nothing of it.
  * A slot in a cache, a batch or a register of malloc is simply free to the sweeper: there is no
  * moment at which a slot in nobody's hands could be swept a second time.
  *
