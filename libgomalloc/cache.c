@@ -314,10 +314,9 @@ static void verify_now_and_then(struct gm_cache *c) {
 /* Near the memory limit a thread keeps what it needs at once: it empties its cache each time the limit was reached, has no
  * spans of its own, and takes and keeps little. */
 static GM_COLD void drain(struct gm_cache *c) {
-    uint32_t now = gm_load_relaxed(&gm_heap_squeezes);
-    if (c->drained == now) return;
+    uint32_t now = gm_load_relaxed(&gm_heap_squeezes), before = c->drained;
     c->drained = now;
-    gm_cache_flush(c);
+    if (now != before) gm_cache_flush(c);
 }
 static unsigned urgent_refill(unsigned cls, unsigned capacity) {
     enum { BYTES = 1024 };
@@ -392,12 +391,6 @@ void gm_cache_flush(struct gm_cache *c) {
     if (c->tiny_next && close_tiny) close_tiny(c);
     for (unsigned cls = 1; cls < GM_CLASSES; cls++) flush_bin(c, cls);
     clear_busy(c);
-}
-
-void gm_cache_flush_transfers(void) {
-    void *slots[GM_BATCH_MAX];
-    for (unsigned cls = 1; cls < GM_CLASSES; cls++)
-        for (unsigned n; (n = gm_transfer_get(cls, slots, true)) != 0;) gm_central_give(cls, slots, n);
 }
 
 void gm_cache_give_direct(unsigned cls, void *slot) { gm_central_give(cls, &slot, 1); }

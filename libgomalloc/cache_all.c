@@ -1,8 +1,9 @@
-/* What is done with all caches together: the collector's turning of colours, and the numbers. See cache.h. */
+/* What is done with all caches together: the collector's turning of colours, batches sent home, and the numbers. See cache.h. */
 #include "libgomalloc/cache.h"
 
 #include "libgomalloc/arena.h"
 #include "libgomalloc/base/lock.h"
+#include "libgomalloc/central.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/transfer.h"
 
@@ -31,6 +32,14 @@ void gm_cache_each_tiny(void (*fn)(void *arg, uintptr_t p), void *arg) {
             if (next) fn(arg, next);
         }
     }
+}
+
+/* ---- batches */
+
+void gm_cache_flush_transfers(void) {
+    void *slots[GM_BATCH_MAX];
+    for (unsigned cls = 1; cls < GM_CLASSES; cls++)
+        for (unsigned n; (n = gm_transfer_get(cls, slots, true)) != 0;) gm_central_give(cls, slots, n);
 }
 
 /* ---- numbers */
