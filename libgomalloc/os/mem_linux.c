@@ -6,7 +6,6 @@
 #include "libgomalloc/os/os.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -123,15 +122,12 @@ void gm_os_name(void *p, size_t size, const char *name) {
     quiet(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, (long)p, (long)size, (long)name, 0);
 }
 
-/* The second field of a line "Key:   123 kB" is not needed: statm's first number is the total. */
+/* The first number of statm. */
 static size_t mapped_bytes(void) {
     char text[64];
-    int fd = (int)quiet(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (fd < 0) return 0;
-    long n = quiet(SYS_read, fd, (long)text, sizeof text - 1, 0, 0, 0);
-    quiet(SYS_close, fd, 0, 0, 0, 0, 0);
     size_t pages = 0;
-    for (long i = 0; i < n && text[i] >= '0' && text[i] <= '9'; i++) pages = pages * 10 + (size_t)(text[i] - '0');
+    gm_os_read_file("/proc/self/statm", text, sizeof text);
+    for (const char *s = text; *s >= '0' && *s <= '9'; s++) pages = pages * 10 + (size_t)(*s - '0');
     return pages * gm_os_page_size();
 }
 
