@@ -103,7 +103,7 @@ static GM_COLD struct record *make_record(void) {
     return mine = r;
 }
 
-static bool own_process(void) { return gm_load_relaxed(&process) == getpid(); }
+static bool own_process(void) { return gm_load_relaxed(&process) == gm_os_getpid(); }
 
 /* ---- on the thread. errno is kept. */
 
@@ -207,7 +207,7 @@ static const struct gm_blocking callbacks = { enter, leave, step_out, step_in, b
 bool gc_published_start(void) {
     if (records == NULL) records = gm_os_map_sparse(RECORDS * sizeof *records, false);
     if (records == NULL) return false;
-    gm_store_relaxed(&process, getpid());
+    gm_store_relaxed(&process, gm_os_getpid());
     gm_store_release(&gm_hooks.blocking, &callbacks);
     return true;
 }
@@ -266,5 +266,5 @@ void gc_published_fork_child(void) {
         gm_store_relaxed(&r->state, RUNNING);
         gm_store_relaxed(&r->tid, r == mine ? gm_os_gettid() : INT_MAX);
     }
-    gm_store_relaxed(&process, getpid());
+    gm_store_relaxed(&process, gm_os_getpid());
 }

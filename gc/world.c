@@ -245,7 +245,7 @@ static bool ask(struct slot *s, int tid) {
     info.si_signo = gm_stop_signal;
     info.si_code = SI_QUEUE;
     info.si_errno = (int)generation;
-    info.si_pid = getpid();
+    info.si_pid = gm_os_getpid();
     info.si_value.sival_ptr = s;
     if (gm_os_is_library_thread(tid)) {
         set_phase(s, NOT_ASKED);
@@ -255,7 +255,7 @@ static bool ask(struct slot *s, int tid) {
     gm_add_relaxed(&pending, 1);
     present++;
     set_phase(s, ASKED);
-    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, gm_stop_signal, &info) == 0) return true;
+    if (syscall(SYS_rt_tgsigqueueinfo, gm_os_getpid(), tid, gm_stop_signal, &info) == 0) return true;
     bool gone = errno == ESRCH;
     set_phase(s, GONE);
     gm_sub_relaxed(&pending, 1);
@@ -371,7 +371,7 @@ static int sharer_among_children(int tid) {
     if (gm_os_read_thread_file(tid, "children", text, sizeof text) == 0) return 0;
     for (const char *p = text; *p != 0;) {
         int pid = atoi(p);
-        if (pid > 0 && syscall(SYS_kcmp, getpid(), pid, KCMP_VM, 0, 0) == 0) return pid;
+        if (pid > 0 && syscall(SYS_kcmp, gm_os_getpid(), pid, KCMP_VM, 0, 0) == 0) return pid;
         p += strcspn(p, " ");
         p += strspn(p, " \n");
     }

@@ -17,7 +17,6 @@
  * the thread that falls asleep looks itself. */
 #include "sched/deadlock.h"
 
-#include <string.h>
 #include <unistd.h>
 
 #include "libgomalloc/base/print.h"
@@ -88,14 +87,7 @@ static struct gs_g *standin_of(int tid) {
 /* The main thread stays in the list after pthread_exit. */
 static bool is_ended(int tid) { return tid == gm_os_getpid() && gm_os_thread_state(tid) == 'Z'; }
 
-/* The allocator's threads have its name and touch no goroutine. */
-static bool is_helper(int tid) {
-    char name[32], first[32];
-    gm_os_read_thread_file(tid, "comm", name, sizeof name);
-    gm_os_read_thread_file(gm_os_getpid(), "comm", first, sizeof first);
-    return tid != gm_os_getpid() && strcmp(name, "gomalloc\n") == 0 && strcmp(first, "gomalloc\n") != 0;
-}
-
+/* A thread of the library's own (gm_os_is_library_thread) touches no goroutine. */
 static enum verdict thread(int tid, struct look *l) {
     const struct gs_g *g = standin_of(tid);
     if (g) {
@@ -106,7 +98,7 @@ static enum verdict thread(int tid, struct look *l) {
         }
         return is_ended(tid) ? STILL : MOVING;
     }
-    return is_ours(tid) || is_ended(tid) || is_helper(tid) ? STILL : STRANGER;
+    return is_ours(tid) || is_ended(tid) || gm_os_is_library_thread(tid) ? STILL : STRANGER;
 }
 
 struct census {

@@ -237,7 +237,7 @@ GS_UNCHECKED static void put_goroutine(struct dump *d, struct gs_g *g) {
 
 static void put_thread_name(struct dump *d, int tid) {
     part(d);
-    if (tid == getpid()) gm_out_str(&d->out, "main thread [");
+    if (tid == gm_os_getpid()) gm_out_str(&d->out, "main thread [");
     else gm_out_printf(&d->out, "thread %d [", tid);
 }
 
@@ -348,7 +348,7 @@ static bool crash; /* GOTRACEBACK=crash: end with the signal's own action, which
 
 static void ask(int tid) {
     if (tid == 0 || tid == gm_load_relaxed(&quit.quitter)) return;
-    if (syscall(SYS_tgkill, (long)getpid(), (long)tid, (long)SIGQUIT) == 0) quit.asked++;
+    if (syscall(SYS_tgkill, (long)gm_os_getpid(), (long)tid, (long)SIGQUIT) == 0) quit.asked++;
 }
 
 /* Everybody who runs a goroutine, and the plain threads that use the library and are awake. */

@@ -12,6 +12,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "libgomalloc/os/os.h"
 #include "sched/dwarf.h"
 #include "sched/proc.h"
 #include "sched/sanitize.h"
@@ -65,7 +66,7 @@ GS_UNCHECKED static bool stack_word(const struct gs_cursor *c, uintptr_t address
     }
     struct iovec to = { out, sizeof *out }, from = { (void *)address, sizeof *out };
     int saved = gs_errno();
-    long n = syscall(SYS_process_vm_readv, (long)getpid(), &to, 1L, &from, 1L, 0L);
+    long n = syscall(SYS_process_vm_readv, (long)gm_os_getpid(), &to, 1L, &from, 1L, 0L);
     gs_set_errno(saved);
     return n == (long)sizeof *out;
 }

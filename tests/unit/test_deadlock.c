@@ -307,6 +307,19 @@ static void main_without_scheduler(void) {
     gochan_recv(c, NULL);
     pthread_join(other, NULL);
 }
+/* The name of the library's own threads, which touch no goroutine, is no proof. */
+static void *thread_named_as_ours(void *arg) {
+    pthread_setname_np(pthread_self(), "gomalloc");
+    return thread_sends_late(NULL);
+}
+static void a_thread_of_a_familiar_name(void) {
+    c = gochan_make(0, 0);
+    go(returns, NULL);
+    pthread_create(&other, NULL, thread_named_as_ours, NULL);
+    usleep(20000);
+    gochan_recv(c, NULL);
+    pthread_join(other, NULL);
+}
 static void main_sleeps(void) {
     c = gochan_make(0, 0);
     go(receives, NULL);
@@ -321,6 +334,7 @@ TEST_LIMIT(what_will_go_on_is_none, 120) {
     expect_none(a_long_runner);
     expect_none(main_elsewhere);
     expect_none(main_without_scheduler);
+    expect_none(a_thread_of_a_familiar_name);
     expect_none(main_sleeps);
 }
 
