@@ -67,7 +67,7 @@ struct gs_hooks {
     /* Goroutines whose descriptors became ready, linked by g->link. Waits at most so long (0: not, <0: for ever);
      * one caller at a time waits. */
     struct gs_g *(*poll)(int64_t wait_ns);
-    void (*interrupt)(void);           /* makes a waiting poll return */
+    bool (*interrupt)(void);           /* makes a waiting poll return; false: it cannot be reached */
     bool (*poll_wanted)(void);         /* somebody waits for a descriptor */
     void (*fork_child)(void);
 };

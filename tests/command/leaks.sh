@@ -56,7 +56,7 @@ live() { # ARGUMENTS: a leaky process that waits; its id in $pid, the addresses 
     : >"$SCRATCH/ready"
     env LD_PRELOAD="$LIB" GOMALLOC=${OPTIONS-profile:1} "$SCRATCH/leaky" "$@" wait >"$SCRATCH/ready" &
     pid=$!
-    for _ in {1..100}; do [[ -s $SCRATCH/ready ]] && break; sleep 0.1; done
+    until_true test -s "$SCRATCH/ready"
     read -r _ addresses <"$SCRATCH/ready"
 }
 a_live_process() {
@@ -92,7 +92,7 @@ undisturbed() {
     env LD_PRELOAD="$LIB" "$SCRATCH/blocked" <"$fifo" >"$out" &
     pid=$!
     exec 3>"$fifo"
-    for _ in {1..100}; do grep -q ready "$out" && break; sleep 0.1; done
+    until_true grep -q ready "$out"
     for i in 1 2 3; do run leaks $pid || return 1; done
     exec 3>&-
     wait $pid
@@ -144,7 +144,7 @@ in_gdb() {
     grep -q '^kept_global (' "$SCRATCH/gdb" && grep -q 'register [a-z0-9]* of thread .* spin' "$SCRATCH/gdb" && grep -q '0x1 is no address of the heap' "$SCRATCH/gdb"
 }
 refuses() {
-    sleep 20 &
+    sleep 600 &
     local pid=$! status=0
     run leaks $pid 2>"$SCRATCH/err" && status=1
     grep -q 'not started with libgomalloc' "$SCRATCH/err" || status=1

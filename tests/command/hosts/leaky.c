@@ -18,9 +18,10 @@ static __thread void *volatile kept_tls;
 
 #define SITE __attribute__((noinline, noclone))
 
-/* What a call leaves on the stack and in registers must not keep anything. */
+/* What a call leaves on the stack and in registers must not keep anything. As deep as the deepest call goes, the allocator's of a
+ * sampled block, the loader's: frames of later calls have holes in which its words stay. */
 SITE static void wipe(void) {
-    volatile char over[8192];
+    volatile char over[512 * 1024];
     memset((void *)over, 0, sizeof over);
 }
 SITE static void *allocate(size_t n) {
@@ -131,7 +132,7 @@ int main(int argc, char **argv) {
         while (!in_register) usleep(1000);
         printf("ready %p %p %p %p 0x%lx %p\n", (void *)((struct node *)kept_global)->next, kept_interior, kept_tls, on_stack, ~in_register, pthread_getspecific(key));
         fflush(stdout);
-        sleep(60);
+        sleep(600);
     }
     wipe();
     exit(on_stack == NULL);
