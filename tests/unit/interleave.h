@@ -14,6 +14,8 @@
 #include "tests/check.h"
 
 static void interleave_step(void);
+/* In place of a futex's wait: the other one goes on first. */
+static inline long interleave_wait(void);
 
 #define __atomic_load_n(p, order) (interleave_step(), __atomic_load_n((p), order))
 #define __atomic_store_n(p, v, order) (interleave_step(), __atomic_store_n((p), (v), order))
@@ -30,13 +32,20 @@ static struct {
     void (*body[2])(void);
     bool running[2];
     int current;                       /* actor that runs, -1: none */
+    int waits;                         /* actor that lets the other one go first, -1: none */
     uint8_t choice[INTERLEAVE_STEPS];  /* who went on at each step at which both could */
     int depth, fixed;                  /* choices of this run; of those, given by the last one */
-} interleave_state = { .current = -1 };
+} interleave_state = { .current = -1, .waits = -1 };
 static char interleave_stack[2][64 << 10];
 
 static void interleave_step(void) {
     if (interleave_state.current >= 0) swapcontext(&interleave_state.actor[interleave_state.current], &interleave_state.back);
+}
+
+static inline long interleave_wait(void) {
+    interleave_state.waits = interleave_state.current;
+    interleave_step();
+    return 0;
 }
 
 static void interleave_start(int i) {
@@ -44,24 +53,30 @@ static void interleave_start(int i) {
     interleave_state.running[i] = false;
 }
 
+static inline void interleave_prepare(int i) {
+    ucontext_t *c = &interleave_state.actor[i];
+    getcontext(c);
+    c->uc_stack.ss_sp = interleave_stack[i];
+    c->uc_stack.ss_size = sizeof interleave_stack[i];
+    c->uc_link = &interleave_state.back;
+    makecontext(c, (void (*)(void))interleave_start, 1, i);
+    interleave_state.running[i] = true;
+}
+
 static inline void interleave_once(void) {
     interleave_state.depth = 0;
-    for (int i = 0; i < 2; i++) {
-        ucontext_t *c = &interleave_state.actor[i];
-        getcontext(c);
-        c->uc_stack.ss_sp = interleave_stack[i];
-        c->uc_stack.ss_size = sizeof interleave_stack[i];
-        c->uc_link = &interleave_state.back;
-        makecontext(c, (void (*)(void))interleave_start, 1, i);
-        interleave_state.running[i] = true;
-    }
+    interleave_prepare(0);
+    interleave_prepare(1);
     while (interleave_state.running[0] || interleave_state.running[1]) {
         int who = interleave_state.running[0] ? 0 : 1;
-        if (interleave_state.running[0] && interleave_state.running[1]) {
+        if (interleave_state.running[0] && interleave_state.running[1] && interleave_state.waits >= 0) {
+            who = !interleave_state.waits;
+        } else if (interleave_state.running[0] && interleave_state.running[1]) {
             if (interleave_state.depth >= INTERLEAVE_STEPS) exit(3);
             if (interleave_state.depth >= interleave_state.fixed) interleave_state.choice[interleave_state.depth] = 0;
             who = interleave_state.choice[interleave_state.depth++];
         }
+        interleave_state.waits = -1;
         interleave_state.current = who;
         swapcontext(&interleave_state.back, &interleave_state.actor[who]);
         interleave_state.current = -1;
