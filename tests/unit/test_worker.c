@@ -1,4 +1,6 @@
 /* Threads of the scheduler: goroutines that block them, that are locked to them, and what is done when there is none. */
+#include <sys/resource.h>
+
 #include "tests/unit/core.h"
 
 /* ---- blocking */
@@ -116,6 +118,38 @@ TEST_LIMIT(no_thread_is_no_crash, 30) {
     for (int i = 0; i < 6; i++) expect_eq(write(pipes[1], "x", 1), 1);
     go(add_one, NULL);
     wait_for(&count, 8);
+}
+
+/* None for a while: what was queued then runs as soon as there is one, and no record is lost on the way. */
+static bool forbid_threads(struct rlimit *before) {
+    struct rlimit none;
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) return false; /* the limit is not root's */
+    getrlimit(RLIMIT_NPROC, before);
+    none = (struct rlimit){ 0, before->rlim_max };
+    return setrlimit(RLIMIT_NPROC, &none) == 0;
+}
+static void *nothing(void *arg) { return arg; }
+TEST_LIMIT(a_thread_is_made_when_there_is_one_to_be_had, 30) {
+    if (CHECK_SANITIZED) skip("the sanitizer needs to make threads");
+    struct rlimit before;
+    pthread_t t;
+    go_maxprocs(1);
+    expect_eq(pipe(pipes), 0);
+    go(reads, NULL); /* the only thread blocks, and its P goes to the next one */
+    for (int i = 0; i < 1000 && gm_load_relaxed(&gs_sched.idle_p_count) == 0; i++) usleep(1000);
+    if (!forbid_threads(&before) || pthread_create(&t, NULL, nothing, NULL) == 0) skip("threads cannot be forbidden here");
+    usleep(100000); /* whoever was about to be made has been */
+    uint32_t records = gm_load_relaxed(&gs_sched.m_made), threads = gm_load_relaxed(&gs_sched.m_count);
+    for (uint32_t i = 0; i <= threads; i++) go(reads, NULL);
+    go(add_one, NULL);
+    usleep(200000);
+    expect_eq(gm_load_acquire(&count), 0);
+    expect_at_most(gm_load_relaxed(&gs_sched.m_made), records + 1);
+    expect_eq(gm_load_relaxed(&gs_sched.m_count), threads);
+    expect_eq(setrlimit(RLIMIT_NPROC, &before), 0);
+    wait_for(&count, 1);
+    for (uint32_t i = 0; i < threads + 2; i++) expect_eq(write(pipes[1], "x", 1), 1);
+    wait_for(&count, threads + 3);
 }
 
 TEST_MAIN()
