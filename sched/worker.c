@@ -80,16 +80,27 @@ static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
     gm_os_futex_wake(&m->wake, 1);
 }
 
+/* m sleeps where nobody reaches it. The lock is held. */
+static void write_off(struct gs_m *m) {
+    m->unheard = true;
+    gs_sched.in_poller = false;
+}
+
+void gs_keeper_lost(void) {
+    gs_sched_lock();
+    struct gs_m *m = gs_sched.keeper;
+    gs_sched.keeper = NULL;
+    if (m) write_off(m);
+    gs_sched_unlock();
+}
+
 /* Wakes the keeper, which was claimed, to take p. False: the bell is broken (netpoll_epoll.c) and it sleeps on. Then it is written
- * off until something else wakes it, and there may be another keeper. */
+ * off until something else wakes it, and another M is to be found. */
 static bool call_keeper(struct gs_m *m, struct gs_p *p, bool spinning) {
     if (gm_load_relaxed(&gs_hooks.interrupt) && GM_UNLIKELY(!gm_load_relaxed(&gs_hooks.interrupt)())) {
         gs_sched_lock();
         bool asleep = m->polling;
-        if (asleep) {
-            m->unheard = true;
-            gs_sched.in_poller = false;
-        }
+        if (asleep) write_off(m);
         gs_sched_unlock();
         if (asleep) return false;
     }
