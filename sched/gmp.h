@@ -140,6 +140,8 @@ struct gs_m {
     struct gs_p *old_p;        /* in a syscall: the one to try first */
     bool spinning;             /* counted in gs_sched.spinning */
     bool blocked;              /* asleep; for traces */
+    bool polling;              /* between becoming the keeper and its end; under the scheduler's lock */
+    bool unheard;              /* was claimed then, but its bell is broken: nobody gives it anything; under the same lock */
     struct gs_g *locked_g;
     int tid;
     uint32_t id;

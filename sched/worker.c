@@ -106,6 +106,34 @@ static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
     gm_os_futex_wake(&m->wake, 1);
 }
 
+/* m sleeps where nobody reaches it. The lock is held. */
+static void write_off(struct gs_m *m) {
+    m->unheard = true;
+    gs_sched.in_poller = false;
+}
+
+void gs_keeper_lost(void) {
+    gs_sched_lock();
+    struct gs_m *m = gs_sched.keeper;
+    gs_sched.keeper = NULL;
+    if (m) write_off(m);
+    gs_sched_unlock();
+}
+
+/* Wakes the keeper, which was claimed, to take p. False: the bell is broken (netpoll_epoll.c) and it sleeps on. Then it is written
+ * off until something else wakes it, and another M is to be found. */
+static bool call_keeper(struct gs_m *m, struct gs_p *p, bool spinning) {
+    if (gm_load_relaxed(&gs_hooks.interrupt) && GM_UNLIKELY(!gm_load_relaxed(&gs_hooks.interrupt)())) {
+        gs_sched_lock();
+        bool asleep = m->polling;
+        if (asleep) write_off(m);
+        gs_sched_unlock();
+        if (asleep) return false;
+    }
+    give(m, p, spinning);
+    return true;
+}
+
 void gs_start_m(struct gs_p *p, bool spinning) {
     gs_sched_lock();
     struct gs_m *m = gs_sched.idle_m;
@@ -118,9 +146,9 @@ void gs_start_m(struct gs_p *p, bool spinning) {
         gs_sched.keeper = NULL;
     }
     gs_sched_unlock();
-    if (m) {
+    if (keeper && call_keeper(m, p, spinning)) return;
+    if (m && !keeper) {
         give(m, p, spinning);
-        if (keeper && gm_load_relaxed(&gs_hooks.interrupt)) gm_load_relaxed(&gs_hooks.interrupt)();
         return;
     }
     if (gs_worker_new(p, spinning)) return;
@@ -203,7 +231,7 @@ static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
     bool keep = !m->locked_g && !gs_sched.in_poller && !gs_sched.stopping && (until != INT64_MAX || wanted);
     if (keep) {
         gs_sched.keeper = m;
-        gs_sched.in_poller = true;
+        gs_sched.in_poller = m->polling = true;
         gs_sched.keeper_until = until;
     }
     gs_sched_unlock();
@@ -215,12 +243,11 @@ static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
 /* Afterwards m has a P if it was claimed, or if there was an idle one. */
 static void end_keeping(struct gs_m *m) {
     gs_sched_lock();
-    bool claimed = gs_sched.keeper != m;
-    gs_sched.in_poller = false;
-    if (!claimed) {
-        gs_sched.keeper = NULL;
-        m->p = gs_sched.stopping ? NULL : gs_idle_get();
-    }
+    bool claimed = gs_sched.keeper != m && !m->unheard;
+    if (!m->unheard) gs_sched.in_poller = false;
+    if (gs_sched.keeper == m) gs_sched.keeper = NULL;
+    if (!claimed) m->p = gs_sched.stopping ? NULL : gs_idle_get();
+    m->polling = m->unheard = false;
     gs_sched_unlock();
     if (!claimed) return;
     while (gm_load_acquire(&m->wake) == 0) gm_os_futex_wait(&m->wake, 0, -1); /* who claimed it is about to */
@@ -263,6 +290,5 @@ void gs_timer_added(int64_t when) {
         gs_start_m(p, false);
         return;
     }
-    give(keeper, p, false);
-    if (gm_load_relaxed(&gs_hooks.interrupt)) gm_load_relaxed(&gs_hooks.interrupt)();
+    if (!call_keeper(keeper, p, false)) gs_start_m(p, false);
 }

@@ -27,10 +27,24 @@ static void start(void *(*run)(void *), const pthread_attr_t *attr, void *arg) {
 
 static void nap(void) { usleep(20000); }
 
+/* Where the one that takes the pointer holds it in nothing but its changed form until it is in a call that sleeps. */
+static bool taker_sleeps;
+static atomic_int taker;
+static bool asleep(int tid) {
+    char path[64], text[512] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    FILE *f = fopen(path, "re");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f);
+    const char *end_of_name = n ? strrchr(text, ')') : NULL;
+    return end_of_name && end_of_name[1] == ' ' && end_of_name[2] == 'S';
+}
+
 static void hand_to(void *p, void *(*run)(void *), const pthread_attr_t *attr) {
     handed = ~(uintptr_t)p;
     start(run, attr, NULL);
     while (!there) sched_yield();
+    while (taker_sleeps && !asleep(taker)) sched_yield();
     nap(); /* it has washed, and sleeps or spins */
 }
 
@@ -121,12 +135,14 @@ static HIDE_NOINLINE void read_into(uintptr_t hidden) { read(ends[0], (void *)~h
 static void *read_thread(void *arg) {
     uintptr_t hidden = take();
     hide_wash();
+    taker = (int)syscall(SYS_gettid);
     there = 1;
     read_into(hidden);
     return NULL;
 }
 static void read_hide(void *p) {
     expect_eq(pipe(ends), 0);
+    taker_sleeps = true;
     hand_to(p, read_thread, NULL);
 }
 static void read_erase(void) {
@@ -328,10 +344,10 @@ PLACE(the_argument_of_a_thread, argument_hide, let_it_go)
 
 static void *result_thread(void *arg) { return (void *)~take(); }
 static void result_hide(void *p) {
+    int threads = check_threads();
     handed = ~(uintptr_t)p;
     start(result_thread, NULL, NULL);
-    nap();
-    nap();
+    while (check_threads() > threads) sched_yield();
 }
 static void result_erase(void) { let_it_go(); }
 PLACE(the_result_of_a_thread_not_joined, result_hide, result_erase)

