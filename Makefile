@@ -33,7 +33,7 @@ preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
 # beginning come after the small variables that everybody writes, then what few processes use (preload/layout.ld
 # does the same for the text).
 TABLES := libgomalloc/central libgomalloc/arena libgomalloc/nested libgomalloc/transfer
-RARE := libgomalloc/noscan libgomalloc/unwind libgomalloc/os/pagemap_linux
+RARE := libgomalloc/noscan libgomalloc/unwind libgomalloc/base/cfi libgomalloc/os/pagemap_linux
 late_objects := $(TABLES:%=$B/obj/%.o) $(RARE:%=$B/obj/%.o) $(filter $B/obj/gc/% $B/obj/sched/%,$(core_objects))
 objects := $(filter-out $(late_objects),$(core_objects) $(os_objects) $(preload_objects)) $(late_objects)
 
@@ -45,7 +45,7 @@ all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
 COLD := heap giveback holes meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
-        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux file_linux thread fork dump deadlock symbol unwind frames line
+        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux file_linux thread fork dump deadlock symbol unwind cfi frames line
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile

@@ -393,7 +393,7 @@ static int find_sharer(void) {
 static void let_go(void) {
     for (unsigned i = 0; i < used; i++) { /* who is late shall not stop any more */
         uint32_t asked = state_of(generation, ASKED);
-        gm_cas_acquire(&slots[i].state, &asked, state_of(generation, GONE));
+        if (gm_cas_acquire(&slots[i].state, &asked, state_of(generation, GONE))) gm_sub_relaxed(&pending, 1);
     }
     gc_published_let_go();
     /* release: pairs with the acquire in stop_here. */
@@ -401,11 +401,24 @@ static void let_go(void) {
     gm_os_futex_wake(&released, INT_MAX);
 }
 
-static bool hold(struct gm_out *why) {
-    uint64_t start = gm_os_nanotime();
+/* Slots are used anew. False: somebody is still in the middle of answering a hold that was given up, would write into its slot
+ * and be counted as one that has answered this one. */
+static bool begin(uint64_t start) {
+    for (uint32_t left; (left = gm_load_acquire(&pending)) != 0;) { /* acquire: as in wait_for_answers */
+        if (gm_os_nanotime() - start > NOT_RUNNING_NS) return false;
+        gm_os_futex_wait(&pending, left, FIRST_LOOK_NS);
+    }
     generation++;
     used = present = held_count = 0;
-    gm_store_relaxed(&pending, 0);
+    return true;
+}
+
+static bool hold(struct gm_out *why) {
+    uint64_t start = gm_os_nanotime();
+    if (!begin(start)) {
+        gm_out_str(why, "a thread has not answered the last hold to the end");
+        return false;
+    }
     gc_published_take(take_published);
     if (!gather(start, why)) return false;
     gc_published_others_stopped();

@@ -171,7 +171,7 @@ enum { FOREIGN_STACK = 8 << 20 };
 
 static void cursor_of_context(struct gs_cursor *c, const void *context, const struct gs_g *g) {
     gs_cursor_context(c, context, 0, 0);
-    uintptr_t sp = c->reg[GS_COLUMN_SP];
+    uintptr_t sp = c->reg[GM_CFI_SP];
     c->foreign = !(sp >= (uintptr_t)g->stack_low && sp < (uintptr_t)g->stack_high);
     c->low = sp;
     c->high = c->foreign ? sp + FOREIGN_STACK : (uintptr_t)g->stack_high;

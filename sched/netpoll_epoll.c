@@ -8,8 +8,8 @@
  * epoll set even. So every event carries a mark of ours; a set that answers EBADF or EINVAL, or with somebody else's
  * event, is not ours any more: it is left alone, a new one is made and everybody who waits is put into that. `epoch` counts
  * the sets, and each record knows in which it is. The child of a fork starts the same way, with no waiters. Whoever sleeps in the
- * old set meanwhile keeps it alive, and wakes when one of its descriptors is ready, but no bell reaches him: worker.c
- * takes another thread then. */
+ * old set meanwhile keeps it alive, and wakes when one of its descriptors is ready, but no bell reaches him, and he hears nothing
+ * of new ones: worker.c writes him off then, and takes another thread. */
 #include "sched/netpoll.h"
 
 #include <errno.h>
@@ -121,7 +121,9 @@ static void lost(uint32_t which, struct gs_g **list) {
         gm_store_release(&epoch, epoch + 1); /* pairs with the acquire in gs_epoll_add: who sees it takes no old set for the new one */
     }
     gs_lock_release(&making);
-    if (mine) gs_poll_each(put_back, list);
+    if (!mine) return;
+    gs_keeper_lost();
+    gs_poll_each(put_back, list);
 }
 
 /* ---- waiting */

@@ -72,6 +72,8 @@ struct gs_hooks {
     void (*fork_child)(void);
 };
 extern GM_HIDDEN struct gs_hooks gs_hooks;
+/* What polls from now on is not what the keeper sleeps in: there may be another one beside it. */
+void gs_keeper_lost(void);
 /* A timer was added that is due at `when`: whoever sleeps longer than that is woken. */
 void gs_timer_added(int64_t when);
 

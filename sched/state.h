@@ -32,7 +32,9 @@ struct gs_sched {
     uint64_t made, ended;      /* atomic: goroutines made by, ended on, no P */
     int64_t last_poll;         /* atomic: nanotime */
     int64_t clock;             /* atomic: nanotime, a millisecond late at most while goroutines run */
-    struct gs_m *all_m;        /* under the lock; never shortened */
+    struct gs_m *all_m;        /* under the lock; dumps and traces look without */
+    struct gs_m *spare_m;      /* records of threads that could not be made */
+    uint32_t m_made;           /* atomic: records, and the number of the next */
     struct gs_g *all_g;        /* atomic push; never shortened */
     int64_t start_time;
     uint32_t standins, blocked_standins;     /* atomic */

@@ -50,7 +50,7 @@ GS_UNCHECKED static void put_m(struct gm_out *o, const struct gs_m *m) {
 
 static void put_sysmon(struct gm_out *o) {
     gm_out_printf(o, "  M%u: p=-1 curg=-1 mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning=false blocked=%s lockedg=-1\n",
-                  gs_sched.m_count, gs_sched.sysmon_asleep ? "true" : "false");
+                  gs_sched.m_made, gs_sched.sysmon_asleep ? "true" : "false");
 }
 
 GS_UNCHECKED static void put_g(struct gm_out *o, const struct gs_g *g) {

@@ -53,24 +53,50 @@ static void *worker(void *arg) {
     gs_schedule(m);
 }
 
-bool gs_worker_new(struct gs_p *p, bool spinning) {
-    pthread_attr_t attributes;
-    pthread_t thread;
-    if (gm_load_relaxed(&gs_sched.m_count) >= GS_MAX_THREADS) return false;
-    struct gs_m *m = gm_meta_alloc(sizeof *m, GM_CACHE_LINE);
-    if (!m || pthread_attr_init(&attributes) != 0) return false;
-    m->p = p;
-    gm_store_relaxed(&m->spinning, spinning);
+/* A record without a thread: of one that could not be made, or new. NULL: no memory. */
+static struct gs_m *spare_record(void) {
     gs_sched_lock();
-    m->id = gs_sched.m_count;
-    gm_store_relaxed(&gs_sched.m_count, m->id + 1);
+    struct gs_m *m = gs_sched.spare_m;
+    if (m) gs_sched.spare_m = m->link;
+    gs_sched_unlock();
+    if (!m && (m = gm_meta_alloc(sizeof *m, GM_CACHE_LINE))) m->id = gm_add_relaxed(&gs_sched.m_made, 1);
+    return m;
+}
+
+static void enlist(struct gs_m *m) {
+    gs_sched_lock();
+    gm_store_relaxed(&gs_sched.m_count, gs_sched.m_count + 1);
     m->all_next = gs_sched.all_m;
     gs_sched.all_m = m;
     gs_sched_unlock();
+}
+
+/* No thread came of it. m->all_next leads on whoever looks through the list without the lock. */
+static void take_off(struct gs_m *m) {
+    gs_sched_lock();
+    struct gs_m **at = &gs_sched.all_m;
+    while (*at != m) at = &(*at)->all_next;
+    *at = m->all_next;
+    gm_store_relaxed(&gs_sched.m_count, gs_sched.m_count - 1);
+    m->link = gs_sched.spare_m;
+    gs_sched.spare_m = m;
+    gs_sched_unlock();
+}
+
+bool gs_worker_new(struct gs_p *p, bool spinning) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (gm_load_relaxed(&gs_sched.m_count) >= GS_MAX_THREADS || pthread_attr_init(&attributes) != 0) return false;
+    struct gs_m *m = spare_record();
+    if (!m) return false;
+    m->p = p;
+    gm_store_relaxed(&m->spinning, spinning);
+    enlist(m);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     int error = pthread_create(&thread, &attributes, worker, m);
     pthread_attr_destroy(&attributes);
-    return error == 0; /* the record of a thread that could not be made stays: it happens once in a process's life */
+    if (error) take_off(m);
+    return error == 0;
 }
 
 static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
@@ -80,16 +106,27 @@ static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
     gm_os_futex_wake(&m->wake, 1);
 }
 
+/* m sleeps where nobody reaches it. The lock is held. */
+static void write_off(struct gs_m *m) {
+    m->unheard = true;
+    gs_sched.in_poller = false;
+}
+
+void gs_keeper_lost(void) {
+    gs_sched_lock();
+    struct gs_m *m = gs_sched.keeper;
+    gs_sched.keeper = NULL;
+    if (m) write_off(m);
+    gs_sched_unlock();
+}
+
 /* Wakes the keeper, which was claimed, to take p. False: the bell is broken (netpoll_epoll.c) and it sleeps on. Then it is written
- * off until something else wakes it, and there may be another keeper. */
+ * off until something else wakes it, and another M is to be found. */
 static bool call_keeper(struct gs_m *m, struct gs_p *p, bool spinning) {
     if (gm_load_relaxed(&gs_hooks.interrupt) && GM_UNLIKELY(!gm_load_relaxed(&gs_hooks.interrupt)())) {
         gs_sched_lock();
         bool asleep = m->polling;
-        if (asleep) {
-            m->unheard = true;
-            gs_sched.in_poller = false;
-        }
+        if (asleep) write_off(m);
         gs_sched_unlock();
         if (asleep) return false;
     }
@@ -116,7 +153,7 @@ void gs_start_m(struct gs_p *p, bool spinning) {
     }
     if (gs_worker_new(p, spinning)) return;
     if (spinning) gm_sub_relaxed(&gs_sched.spinning, 1);
-    gs_sched_lock(); /* no thread: p's work is for whoever comes back first */
+    gs_sched_lock(); /* no thread: p's work is for whoever comes back first, and sysmon tries again */
     for (struct gs_g *g; (g = gs_runq_get(p, false));) gs_global_put(g, g, 1);
     gs_idle_put(p);
     gs_sched_unlock();

@@ -41,6 +41,14 @@ extern "C" {
 #define CHECK_LIMIT_SECONDS 20
 #define CHECK_BUSY 4
 
+/* Built with AddressSanitizer or ThreadSanitizer: they have handlers of their own, do not know every stack, allow no threads
+ * after a fork. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define CHECK_SANITIZED 1
+#else
+#define CHECK_SANITIZED 0
+#endif
+
 #define TEST(name) TEST_LIMIT(name, CHECK_LIMIT_SECONDS)
 
 #define TEST_LIMIT(name, seconds)                                                                  \

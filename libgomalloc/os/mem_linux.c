@@ -155,8 +155,8 @@ enum gm_os_where gm_os_where(const void *p) {
         if (address < m.start || address >= m.end) continue;
         if (!m.readable || !m.writable) where = GM_AT_NOTHING;
         else if ((here >= m.start && here < m.end) || m.kind == GM_MAPPING_STACK) where = GM_AT_STACK;
+        else if (m.kind == GM_MAPPING_FILE || (m.follows_file && address < gm_maps_image_end(maps.image))) where = GM_AT_FILE;
         else if (m.kind == GM_MAPPING_BRK) where = GM_AT_BRK;
-        else if (m.kind == GM_MAPPING_FILE || m.follows_file) where = GM_AT_FILE;
         else where = GM_AT_ANONYMOUS;
         break;
     }

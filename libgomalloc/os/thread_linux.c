@@ -76,6 +76,7 @@ static void *thread_main(void *arg) {
     union { void *p; void (*run)(void); } u = { arg };
     gm_os_enter_library_thread(); /* refused: it is held and looked at like any other */
     u.run();
+    gm_os_leave_library_thread(); /* the kernel gives its number to another one some day */
     gm_os_count_helper(-1);
     return NULL;
 }

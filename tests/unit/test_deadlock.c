@@ -16,11 +16,6 @@
 #define SKIP_UNSEEN() ((void)0)
 #endif
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 }; /* no threads after a fork */
-#else
-enum { SANITIZED = 0 };
-#endif
 
 static char text[32768];
 static int procs = 1;
@@ -202,7 +197,7 @@ TEST_LIMIT(plain_threads_and_processes, 120) {
     expect_deadlock(when_a_stranger_has_gone, "\ngoroutine 1 [chan receive]:\n", "main thread [chan receive]:\n");
     expect_deadlock(when_a_caller_has_gone, "\ngoroutine 1 [chan receive]:\n", "main thread [chan receive]:\n");
     expect_deadlock(main_ends, "\ngoroutine 1 [chan receive]:\n", NULL);
-    if (!SANITIZED) expect_deadlock(in_the_child, "main thread [chan receive]:\n", NULL);
+    if (!CHECK_SANITIZED) expect_deadlock(in_the_child, "main thread [chan receive]:\n", NULL);
 }
 
 static void end_and_exit(void *arg) {}
@@ -329,7 +324,7 @@ TEST_LIMIT(what_will_go_on_is_none, 120) {
     expect_none(a_sleeper);
     expect_none(a_timer);
     expect_none(a_tick);
-    if (!SANITIZED) expect_none(the_network);
+    if (!CHECK_SANITIZED) expect_none(the_network);
     expect_none(a_blocking_call);
     expect_none(a_long_runner);
     expect_none(main_elsewhere);

@@ -14,11 +14,6 @@
 #include "tests/check.h"
 #include "tests/unit/parked.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
 #define KEPT __attribute__((noipa))
 
 /* ---- a process whose stderr we read */
@@ -161,7 +156,7 @@ static void read_dump(int fd) {
 TEST(a_dump_shows_every_state) {
     int ends[2];
     pthread_t thread;
-    if (SANITIZED) skip("a goroutine of the test never calls the library, which the sanitizer's scheduler starves");
+    if (CHECK_SANITIZED) skip("a goroutine of the test never calls the library, which the sanitizer's scheduler starves");
     expect_eq(pipe(ends), 0);
     prepare();
     pthread_create(&thread, NULL, plain, NULL);
@@ -250,7 +245,7 @@ static KEPT void quits(void) {
     sleep(90);
 }
 TEST_LIMIT(quit_reports_all_and_ends_with_2, 30) {
-    if (SANITIZED) skip("as above");
+    if (CHECK_SANITIZED) skip("as above");
     int status = end_of(child_of(quits));
     expect(WIFEXITED(status) && WEXITSTATUS(status) == 2);
     expect(strncmp(text, "SIGQUIT: quit\nPC=0x", 19) == 0);
@@ -267,7 +262,7 @@ static void quits_with_core(void) {
     sleep(90);
 }
 TEST_LIMIT(with_gotraceback_crash_the_signal_ends_it, 30) {
-    if (SANITIZED) skip("as above");
+    if (CHECK_SANITIZED) skip("as above");
     int status = end_of(child_of(quits_with_core));
     expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGQUIT);
     expect(shows("goroutine 7 [running]:", "spin"));
@@ -297,7 +292,7 @@ TEST_LIMIT(quit_is_the_programs_own_otherwise, 30) {
     expect_str(text, "");
     status = end_of(child_of(ignores));
     expect(WIFEXITED(status) && WEXITSTATUS(status) == 8);
-    if (SANITIZED) return;
+    if (CHECK_SANITIZED) return;
     status = end_of(child_of(own_handler));
     expect(WIFEXITED(status) && WEXITSTATUS(status) == 7);
     expect_str(text, "");

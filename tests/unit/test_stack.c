@@ -15,10 +15,8 @@
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define not_sanitized() skip("the sanitizer has its own handler")
-enum { SANITIZED = 1 };
 #else
 #define not_sanitized() ((void)0)
-enum { SANITIZED = 0 };
 #endif
 
 static uint32_t count;
@@ -218,7 +216,7 @@ static void stay(void *arg) {
     add_one(NULL);
 }
 TEST(no_memory_for_a_stack_is_an_error) {
-    if (SANITIZED) skip("the sanitizer's memory exceeds any limit");
+    if (CHECK_SANITIZED) skip("the sanitizer's memory exceeds any limit");
     uint32_t made = 0;
     int error = 0;
     expect_eq(go(stay, NULL), 0);
@@ -262,7 +260,7 @@ static void goes_deep_then_waits(void *arg) {
     add_one(NULL);
 }
 TEST(unused_pages_of_waiting_ones_are_given_back) {
-    if (SANITIZED) skip("frames and memory are the sanitizer's");
+    if (CHECK_SANITIZED) skip("frames and memory are the sanitizer's");
     enum { N = 100 };
     gate = gochan_make(0, 0);
     for (int i = 0; i < N; i++) expect_eq(go(goes_deep_then_waits, NULL), 0);
@@ -283,7 +281,7 @@ static void goes_deep_for_ever(void *arg) {
     gochan_recv(NULL, NULL);
 }
 static void sysmon_gives_back(bool busy) {
-    if (SANITIZED) skip("frames and memory are the sanitizer's");
+    if (CHECK_SANITIZED) skip("frames and memory are the sanitizer's");
     if (!check_stress()) skip("takes 12 s; STRESS=1");
     enum { N = 100 };
     go_maxprocs(2);

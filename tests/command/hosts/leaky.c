@@ -2,12 +2,14 @@
  * says "ready" and the addresses of kept blocks (what a global's block points to, inside a block of a global, thread-local,
  * on the stack, in a register, of a pthread key), and sleeps instead of ending; `lib PATH` loses one from a library that is
  * unloaded again. Kept blocks of every kind are there as well, and must not be reported. */
+#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 struct node { struct node *next; char fill[40]; };
@@ -79,6 +81,21 @@ SITE static void lose_by_thread(void) {
     pthread_create(&t, NULL, thread, NULL);
     pthread_join(t, NULL);
 }
+/* The stack stays, with the block's address somewhere in it, and is one mapping with what lies above, as the kernel joins them where it
+ * can: this is how one looks that the C library has kept. */
+SITE static void lose_on_a_joined_stack(void) {
+    enum { GUARD = 4096, STACK = 1 << 18, ABOVE = 1 << 16 };
+    pthread_t t;
+    pthread_attr_t attr;
+    char *p = mmap(NULL, GUARD + STACK + ABOVE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(p, GUARD, PROT_NONE) != 0) exit(3);
+    p[GUARD + STACK] = 1;
+    pthread_attr_init(&attr);
+    pthread_attr_setstack(&attr, p + GUARD, STACK);
+    pthread_create(&t, &attr, thread, NULL);
+    pthread_join(t, NULL);
+    pthread_attr_destroy(&attr);
+}
 SITE static void lose_by_library(const char *path) {
     void *library = dlopen(path, RTLD_NOW);
     if (!library) {
@@ -122,6 +139,7 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "large")) lose_large();
         if (!strcmp(argv[i], "one_short")) lose_one_short();
         if (!strcmp(argv[i], "thread")) lose_by_thread();
+        if (!strcmp(argv[i], "joined")) lose_on_a_joined_stack();
         if (!strcmp(argv[i], "lib")) lose_by_library(argv[++i]);
         if (!strcmp(argv[i], "wait")) wait = 1;
         wipe();
