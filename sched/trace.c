@@ -36,7 +36,7 @@ GS_UNCHECKED static void put_p(struct gm_out *o, const struct gs_p *p) {
     uint32_t h = gm_load_relaxed(&p->head), t = gm_load_relaxed(&p->tail);
     gm_out_printf(o, "  P%u: status=%u schedtick=%u syscalltick=%u m=%d", p->id, gm_load_relaxed(&p->state), gm_load_relaxed(&p->tick),
                   gm_load_relaxed(&p->syscall_tick), m ? (int)m->id : -1);
-    gm_out_printf(o, " runqsize=%u gfreecnt=%u timerslen=%u\n", t - h, gm_load_relaxed(&p->free_count), gs_timers_waiting(p));
+    gm_out_printf(o, " runqsize=%u gfreecnt=%u timerslen=%u\n", t - h, gm_load_relaxed(&p->free_count) + (gm_load_relaxed(&p->full) ? GS_MAGAZINE : 0), gs_timers_waiting(p));
 }
 
 GS_UNCHECKED static void put_m(struct gm_out *o, const struct gs_m *m) {

@@ -45,6 +45,7 @@ static void *worker(void *arg) {
     struct gs_m *m = arg;
     gm_store_relaxed(&m->tid, gm_os_gettid());
     m->error = gosched_errno_location();
+    m->current = &gs_current;
     gs_overflow_thread(m);
     m->g0.flags = GS_G_STANDIN;
     m->g0.m = m;
@@ -183,7 +184,9 @@ void gs_sleep_m(struct gs_m *m) {
     }
     while (gm_load_acquire(&m->wake) == 0) gm_os_futex_wait(&m->wake, 0, -1);
     gm_store_relaxed(&m->wake, 0);
-    gm_store_relaxed(&gs_sched.clock, (int64_t)gm_os_nanotime()); /* sysmon may have slept as well */
+    int64_t now = (int64_t)gm_os_nanotime();
+    gm_store_relaxed(&gs_sched.clock, now); /* sysmon may have slept as well */
+    if (m->spinning) m->woken_for_work = now;
     m->p = m->next_p;
     m->next_p = NULL;
 }

@@ -108,6 +108,7 @@ int gs_start(void) {
             gs_overflow_watch();
             gs_dump_on_quit();
             gs_runq_alone = n == 1;
+            gs_sched.worth = 2 * GS_WAKE_PAYS;
             gs_sched_lock();
             gm_store_release(&gs_sched.procs, n);
             for (unsigned i = n; i-- > 0;) gs_idle_put(gs_sched.p[i]);
@@ -169,12 +170,7 @@ static void stop_world(struct gs_m *m, int64_t longest) {
 /* A P that is to be no more: its goroutines go to the global queue, its dead ones to the common list. Locked. */
 static void drain(struct gs_p *p) {
     for (struct gs_g *g; (g = gs_runq_get(p, false));) gs_global_put(g, g, 1);
-    for (struct gs_g *g; (g = p->free);) {
-        p->free = g->link;
-        g->link = gs_sched.free;
-        gm_store_relaxed(&gs_sched.free, g);
-    }
-    gm_store_relaxed(&p->free_count, 0);
+    gs_give_up_dead(p);
     gm_store_relaxed(&p->state, GS_P_DEAD);
 }
 
@@ -313,8 +309,13 @@ static void fork_child(void) {
         p->next = NULL;
         p->preempt = 0;
         p->made = p->ended = 0;
-        if (m && (m->p ? m->p : m->old_p) == p) p->made = 1;
-        else gs_idle_put(p);
+        if (m && (m->p ? m->p : m->old_p) == p) {
+            p->made = 1;
+            continue;
+        }
+        p->free = p->full = NULL; /* its thread may have been moving them */
+        p->free_count = 0;
+        gs_idle_put(p);
     }
     if (m) {
         m->tid = gm_os_gettid();
