@@ -71,7 +71,7 @@
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 16 << 20 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 64 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -299,6 +299,7 @@ static bool is_overdue(void) { return gm_os_coarse_time() - gm_load_relaxed(&las
 
 static void advance(void) {
     unsigned outcome;
+    gc_fork_tidy();
     switch (phase) {
     case IDLE:
         if (automatic && (is_overdue() || gm_load_relaxed(&gm_hooks.heap_out) >= gm_load_relaxed(&gm_hooks.trigger))) begin(false);
@@ -338,7 +339,12 @@ static bool before_growth(void) {
 
 /* On the library's own thread, where no allocation waits: what is left of a cycle, one that is overdue. */
 static void tick(void) {
-    if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) return;
+    if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) {
+        if (!gm_try_lock(&cycle_lock)) return;
+        gc_fork_tidy();
+        gm_unlock(&cycle_lock);
+        return;
+    }
     with_registers_spilled(poll_from);
     while (gm_load_relaxed(&phase) == SWEEPING && gc_sweep_some(GROWTH_PAGES)) continue;
     if (gm_load_relaxed(&phase) == SWEEPING) with_registers_spilled(poll_from);

@@ -61,7 +61,17 @@ static void drop_marks(struct gm_arena *a) {
     a->marks = NULL;
 }
 
+/* A marker reads states at random: while there is one they ask for huge pages, and become ready in pieces of which the
+ * kernel can make some. Not those of a small heap, of which one huge page would be a large part. */
+enum { STATES_HUGE_FROM = 32 << 20 };
+static size_t states_ready(const struct gm_arena *a, size_t heap) {
+    size_t n = heap >> GM_STATE_SHIFT;
+    if (!marks_wanted || heap < STATES_HUGE_FROM) return n;
+    return gm_min(gm_align_up(n, GM_CHUNK_SIZE), a->size >> GM_STATE_SHIFT);
+}
+
 bool gm_arena_make_marks(bool shared) {
+    if (!marks_wanted && gm_space.primary.size) gm_os_huge(gm_space.state, gm_space.primary.size >> GM_STATE_SHIFT, true);
     marks_wanted = true;
     marks_shared = shared;
     for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {
@@ -205,7 +215,7 @@ static void set_limit(size_t committed) {
 bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
     size_t old = a->committed, new = old + bytes;
     if (new > a->size || new < old) return false;
-    if (!commit_table(a->state, old >> GM_STATE_SHIFT, new >> GM_STATE_SHIFT)) return false;
+    if (!commit_table(a->state, old >> GM_STATE_SHIFT, states_ready(a, new))) return false;
     if (!commit_table(a->pages, (old >> GM_PAGE_SHIFT) * 8, (new >> GM_PAGE_SHIFT) * 8)) return false;
     if (a == &gm_space.primary && !gm_meta_commit(new >> META_SHIFT)) return false;
     if (!gm_os_commit((void *)(a->base + old), bytes)) return false;

@@ -14,7 +14,9 @@
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/gcview.h"
 
-struct object { struct object *to[2]; uint64_t rest[6]; };
+/* A slot of 64 bytes: while the collector is on, an object has at least a byte behind its end (sizeclass.h). */
+struct object { struct object *to[2]; uint64_t rest[5]; };
+enum { SLOT = 64 };
 
 static double now(void) {
     struct timespec t;
@@ -66,8 +68,9 @@ static double mark(const struct object *root, unsigned workers, uint64_t expecte
 }
 
 int main(int argc, char **argv) {
-    size_t n = (argc > 1 ? strtoul(argv[1], NULL, 10) : 1024) * 1024 * 1024 / sizeof(struct object);
+    size_t n = (argc > 1 ? strtoul(argv[1], NULL, 10) : 1024) * 1024 * 1024 / SLOT;
     int repeats = argc > 2 ? atoi(argv[2]) : 3;
+    if (!gm_gc_start(false)) return 1;
     struct object **all = malloc(n * sizeof *all), *root;
     for (size_t i = 0; i < n; i++) all[i] = gm_alloc_zeroed(sizeof(struct object));
     for (size_t i = n - 1; i > 0; i--) {
@@ -78,9 +81,10 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < n; i++) { /* a tree over the shuffled objects keeps each alive, a further word is random */
         struct object *parent = all[i ? (i - 1) / 2 : 0];
         if (i) parent->to[(i - 1) % 2] = all[i];
-        all[i]->rest[next_random() % 6] = (uintptr_t)all[next_random() % n];
+        all[i]->rest[next_random() % 5] = (uintptr_t)all[next_random() % n];
     }
     root = all[0];
+    if (gm_usable_size(root) != SLOT) return 1;
     free(all);
     double one = 1e30, two = 1e30;
     for (int i = 0; i < repeats; i++) {
