@@ -17,8 +17,10 @@
  *
  * An allocating thread that comes by moves the cycle on, one at a time (cycle lock, try only), holding no other
  * lock; the scavenger's thread, where there is one, does the rest of the sweep and a cycle that is overdue (two
- * minutes). Nobody waits in malloc but for the child, which needs no lock of ours. Marking has its hands made for it
- * (crew.c): all CPUs at a stop, a quarter of them in a child.
+ * minutes). Marking has its hands made for it (crew.c): all CPUs at a stop, a quarter of them in a child.
+ *
+ * A program that outruns the cycle helps (assist): it sweeps, waits for the child, or for the thread that is just
+ * beginning a cycle. None of them needs a lock that a thread in malloc can hold, and no wait is for longer than 0.2 s.
  *
  * OTHERS OF gc/: mark.c, work.c and sweep.c do what they are named for; roots.c and kernel_roots.c say where marking
  * begins, world.c holds the threads, but those that have published where they sleep (published.c); pacer.c decides
@@ -71,7 +73,8 @@
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 64 << 20 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40,
+       WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 64 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -288,12 +291,6 @@ static void child_done(unsigned outcome) {
 
 /* ---- moved on by allocating threads */
 
-/* Past the goal by a quarter: the program outruns the child and waits a little. */
-static void throttle(void) {
-    int64_t hard = pacer.goal > INT64_MAX / 2 ? INT64_MAX : pacer.goal + pacer.goal / 4;
-    if (gm_load_relaxed(&phase) == MARKING && gm_load_relaxed(&gm_hooks.heap_out) > hard) gc_fork_wait(WAIT_SLICE_NS);
-}
-
 /* Go's rule: a cycle at least every two minutes. */
 static bool is_overdue(void) { return gm_os_coarse_time() - gm_load_relaxed(&last_cycle) > OVERDUE_NS && automatic; }
 
@@ -322,10 +319,43 @@ static bool poll_from(uintptr_t from) {
     return true;
 }
 
+/* What the program may be past the goal before it has to help. */
+static int64_t slack(void) { return gm_max(pacer.goal / 4, (int64_t)1 << 20); }
+static int64_t overrun(void) {
+    return pacer.goal > INT64_MAX / 2 ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - pacer.goal - slack();
+}
+
+/* One piece of help. False: there is nothing to do or to wait for. */
+static bool help(void) {
+    switch (gm_load_relaxed(&phase)) {
+    case MARKING:
+        gc_fork_wait(WAIT_SLICE_NS);
+        break;
+    case SWEEPING:
+        if (gc_sweep_some(GROWTH_PAGES)) return true;
+        break;
+    default: /* a cycle is due, and another thread is about to begin it */
+        if (gm_load_relaxed(&gm_hooks.heap_out) < gm_load_relaxed(&gm_hooks.trigger)) return false;
+        gm_os_futex_wait(&phase, IDLE, STOP_SLICE_NS);
+    }
+    return with_registers_spilled(poll_from) || gm_load_relaxed(&phase) != IDLE;
+}
+
+/* The program outruns the collector: it sweeps, and waits for the marking or for who begins a cycle, a little while for
+ * each quarter it is past the goal. So the heap grows the slower the larger it is, and no thread stands still for good. */
+static void assist(void) {
+    int64_t over = overrun();
+    if (GM_LIKELY(over <= 0)) return;
+    for (int64_t waits = 0; over > 0 && waits <= over / slack() && waits < MAX_WAITS; over = overrun()) {
+        waits += gm_load_relaxed(&phase) != SWEEPING;
+        if (!help()) return;
+    }
+}
+
 static void poll(void) {
     int saved = errno;
     with_registers_spilled(poll_from);
-    throttle();
+    assist();
     errno = saved;
 }
 
