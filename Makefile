@@ -205,13 +205,19 @@ build/fuzz/fuzz: $(fuzz_sources) tests/fuzz/model.h $(CORE) $(OS)
 
 # ---- benchmarks
 
+# Everything: workloads, single paths, one page of both. ROUNDS=3 is a first look; the figures want the default.
 bench: setup-build all
 	@sh bench/setup.sh
-	bench/run
+	@$(SUB) bench-allocators
+	bench/run $(if $(ROUNDS),-n $(ROUNDS)) || echo 'bench/run: some cases failed, see above'
+	bench/micro/run $(if $(ROUNDS),-n $(ROUNDS)) || echo 'bench/micro/run: some cases failed, see above'
+	build/bench/bin/page build/bench/runs.csv build/bench/micro.csv >build/bench/bench.html
+	@echo 'build/bench/bench.html, build/bench/runs.csv, build/bench/micro.csv'
 
 # Programs measured against Go; those of C use the library as any program would, by linking it.
 BENCHFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -pthread -D_GNU_SOURCE -I. -Ilibgomalloc -Igc -Isched -MMD -MP
 bench_sched := $(patsubst bench/%.c,build/bench/%.o,$(filter-out bench/sched/load.c,$(wildcard bench/sched/*.c)))
+bench_micro := $(patsubst bench/%.c,build/bench/%.o,$(wildcard bench/micro/*.c))
 
 build/bench/%.o: bench/%.c Makefile
 	@mkdir -p $(@D)
@@ -223,6 +229,11 @@ build/bench/shim.o: bench/shim.cpp bench/shim.h Makefile
 
 build/bench/sched-c: $(bench_sched) build/bench/shim.o build/libgomalloc.so
 	$(CXX) -o $@ $(filter %.o,$^) -Lbuild -lgomalloc -Wl,-rpath,$(CURDIR)/build -lbenchmark -pthread
+
+# Single paths, for any allocator that is put in front: so this one is not linked with the library.
+$(bench_micro): BENCHFLAGS += $(patsubst %,-fno-builtin-%,malloc free calloc realloc aligned_alloc posix_memalign)
+build/bench/micro-paths: $(bench_micro) build/bench/shim.o
+	$(CXX) -o $@ $^ -lbenchmark -pthread
 
 build/bench/sched-load: bench/sched/load.c Makefile
 	@mkdir -p $(@D)
@@ -249,9 +260,15 @@ build/bench/bin/runner: bench/runner.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
--include $(wildcard build/bench/*.d build/bench/sched/*.d)
+build/bench/bin/summary build/bench/bin/page: build/bench/bin/%: bench/%.c preload/command/style.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -DGM_BUILD -I. -o $@ $< -lm
 
-bench-programs: all build/bench/sched-c build/bench/sched-load build/bench/sched-go build/bench/gc-trees build/bench/gc-churn \
+-include $(wildcard build/bench/*.d build/bench/sched/*.d build/bench/micro/*.d)
+
+bench-allocators: build/bench/micro-paths build/bench/bin/summary build/bench/bin/page
+
+bench-programs: all bench-allocators build/bench/sched-c build/bench/sched-load build/bench/sched-go build/bench/gc-trees build/bench/gc-churn \
                 build/bench/gc-trees-libgc build/bench/gc-churn-libgc build/bench/gc-go build/bench/bin/runner
 
 bench-sched: setup-build all
@@ -312,4 +329,4 @@ sizeclass:
 clean:
 	rm -rf build
 
-.PHONY: all clean test prove prove-unit test-programs stress fuzz bench bench-programs bench-sched bench-gc demo install sizeclass
+.PHONY: all clean test prove prove-unit test-programs stress fuzz bench bench-allocators bench-programs bench-sched bench-gc demo install sizeclass
