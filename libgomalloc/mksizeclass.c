@@ -110,7 +110,7 @@ static int reciprocal_at(int c) {
         if (((unsigned long long)n * r) >> 32 != n / (unsigned)class[c].size) fprintf(stderr, "reciprocal\n"), exit(1);
     return (int)r;
 }
-static int small_at(int i) { return class_of(i == 0 ? 16 : i * 8); }
+static int small_at(int i) { return class_of(i == 0 ? 16 : i); }
 static int medium_at(int i) { return class_of(1024 + i * STEP); }
 
 int main(void) {
@@ -129,7 +129,7 @@ int main(void) {
     print_array("const uint8_t", "gm_class_pages", classes, pages_at);
     print_array("const uint16_t", "gm_class_slots", classes, slots_at);
     print_array("const uint32_t", "gm_class_reciprocal", classes, reciprocal_at);
-    print_array("uint8_t", "gm_class_small", 1024 / 8 + 1, small_at);
+    print_array("uint8_t", "gm_class_small", 1024 + 1, small_at);
     print_array("uint8_t", "gm_class_medium", (MAX_SMALL - 1024) / STEP + 1, medium_at);
     printf("#endif\n");
     return 0;
