@@ -15,12 +15,17 @@ GM_HIDDEN void gm_free_full(void *p, size_t cls);    /* the bin of cls has no ro
 
 /* Pops a slot of class cls < GM_FIRST_MEDIUM for n bytes. */
 GM_INLINE void *gm_alloc_pop(struct gm_cache *c, size_t n, size_t cls) {
-    void **top = c->top[cls], *p = *top;
-    if (GM_UNLIKELY(p == NULL)) return gm_alloc_slow(n, cls);
-    gm_store_relaxed(&c->top[cls], top - 1);
+    void *p = *c->top[cls];
+    GM_FORGET_RESULT(p);
+    uintptr_t i = (uintptr_t)p >> GM_STATE_SHIFT; /* 0: NULL. The shift says so, and spares a test */
+    if (GM_UNLIKELY(i == 0)) return gm_alloc_slow(n, cls);
+    GM_FORGET(cls);
+    gm_step_release(&c->top[cls], -1);
+    GM_FORGET(cls);
     gm_count_add(&c->mallocs[cls], 1);
+    GM_FORGET(cls);
     gm_count_add(&c->requested[cls], n);
-    gm_store_relaxed(&gm_space.state_bias[(uintptr_t)p >> GM_STATE_SHIFT], (uint8_t)(cls | c->colour));
+    gm_store_relaxed(&gm_space.state_bias[i], (uint8_t)(cls | gm_peek(c->colour)));
     return p;
 }
 
@@ -51,11 +56,13 @@ GM_INLINE void gm_free_fast(void *p) {
     size_t cls = gm_load_relaxed(state) & GM_STATE_CLASS;
     struct gm_cache *c = gm_load_relaxed(&gm_tc);
     void **top = c->top[cls];
+    GM_FORGET(cls);
     if (GM_UNLIKELY(top == c->limit[cls])) return gm_free_full(p, cls);
     gm_store_relaxed(state, 0);
     top[1] = p;
+    GM_FORGET(cls);
     /* release: a fork in another thread must not see the new top before the slot (cache.c). */
-    gm_store_release(&c->top[cls], top + 1);
+    gm_step_release(&c->top[cls], 1);
 }
 
 #endif

@@ -14,6 +14,6 @@ GM_COLD void gm_class_leave_end_room(void) {
     if (gm_class_end_room) return;
     gm_class_end_room = 1;
     /* Not the last entry: the next class is none of those that the small fast path counts. */
-    leave_room(gm_class_small, 16 / 8 + 1, sizeof gm_class_small - 1, 0, 8);
-    leave_room(gm_class_medium, 1, sizeof gm_class_medium, GM_SMALL_MAX, 128);
+    leave_room(gm_class_small, 16 + 1, sizeof gm_class_small - 1, 0, 1);
+    leave_room(gm_class_medium, 1, sizeof gm_class_medium, GM_SMALL_MAX, GM_MEDIUM_STEP);
 }

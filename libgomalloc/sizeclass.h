@@ -7,8 +7,9 @@
 #include "libgomalloc/base/compiler.h"
 #include "libgomalloc/sizeclass_table.h"
 
-#define GM_SMALL_MAX  1024          /* found by gm_class_small in steps of 8 */
-#define GM_MEDIUM_MAX 32768         /* found by gm_class_medium in steps of 128; above: a span of its own */
+#define GM_SMALL_MAX  1024          /* found by gm_class_small, which has an entry for every size */
+#define GM_MEDIUM_MAX 32768         /* found by gm_class_medium in steps of 32; above: a span of its own */
+#define GM_MEDIUM_STEP 32          /* classes above GM_SMALL_MAX are multiples of it */
 #define GM_CLASS_8    1
 #define GM_CLASS_16   2
 
@@ -17,8 +18,8 @@ extern GM_HIDDEN const uint8_t gm_class_pages[GM_CLASSES];       /* 8 KiB pages 
 extern GM_HIDDEN const uint16_t gm_class_slots[GM_CLASSES];      /* slots of a span */
 extern GM_HIDDEN const uint32_t gm_class_reciprocal[GM_CLASSES]; /* offset / size == offset * reciprocal >> 32 */
 /* Written once at most, by the next but one. */
-extern GM_HIDDEN uint8_t gm_class_small[GM_SMALL_MAX / 8 + 1];
-extern GM_HIDDEN uint8_t gm_class_medium[(GM_MEDIUM_MAX - GM_SMALL_MAX) / 128 + 1];
+extern GM_HIDDEN uint8_t gm_class_small[GM_SMALL_MAX + 1];
+extern GM_HIDDEN uint8_t gm_class_medium[(GM_MEDIUM_MAX - GM_SMALL_MAX) / GM_MEDIUM_STEP + 1];
 
 /* Bytes that an object is made larger than asked for, 0 or 1; and the call that makes it 1, before there are threads.
  * For a collector: what points just past an object of more than 16 bytes then points into it still (a header
@@ -28,8 +29,8 @@ extern GM_HIDDEN size_t gm_class_end_room;
 void gm_class_leave_end_room(void);
 
 /* size_t, so that no code is spent on widening a table entry twice. */
-GM_INLINE size_t gm_class_of_small(size_t n) { return gm_class_small[(n + 7) >> 3]; }
-GM_INLINE size_t gm_class_of_medium(size_t n) { return gm_class_medium[(n - GM_SMALL_MAX + 127) >> 7]; }
+GM_INLINE size_t gm_class_of_small(size_t n) { return gm_class_small[n]; }
+GM_INLINE size_t gm_class_of_medium(size_t n) { return gm_class_medium[(n - GM_SMALL_MAX + GM_MEDIUM_STEP - 1) / GM_MEDIUM_STEP]; }
 
 /* n <= GM_MEDIUM_MAX. */
 GM_INLINE unsigned gm_class_of(size_t n) {
