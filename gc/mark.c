@@ -343,13 +343,13 @@ static inline bool take(struct worker *w, uintptr_t *p) {
 /* Until the worker's own grey is used up. What is in the batches may still turn grey, and is looked at when there is
  * nothing else. */
 static void drain_own(struct worker *w) {
-    for (unsigned empty = 0; empty < RING || settle_batches(w);) {
-        uintptr_t entry = 0;
-        if (GM_LIKELY(take(w, &entry))) prefetch(entry);
-        empty = entry ? 0 : empty + 1;
-        entry = pass(&w->soon, entry);
-        if (GM_UNLIKELY(!entry)) continue;
-        scan(w, entry);
+    for (unsigned idle = 0; idle < RING || settle_batches(w);) { /* so many times nothing in and nothing out: `soon` is empty */
+        uintptr_t in = 0, out;
+        if (GM_LIKELY(take(w, &in))) prefetch(in);
+        out = pass(&w->soon, in);
+        idle = in | out ? 0 : idle + 1;
+        if (GM_UNLIKELY(!out)) continue;
+        scan(w, out);
         if (GM_UNLIKELY(--w->until_share == 0)) share(w);
     }
 }

@@ -192,6 +192,24 @@ TEST(large_objects_in_pieces) {
     expect_eq(swept().freed_objects, MANY + 1);
 }
 
+/* Each is reached by one pointer, which is the last word of all that a worker has left to look at. */
+TEST(a_chain_of_large_objects_linked_at_their_ends) {
+    enum { CHAIN = 12 };
+    void *root = NULL, *last = NULL;
+    for (size_t i = 0, words; i < CHAIN; i++, root = last) {
+        words = 20000 + 25000 * i; /* from two pieces up */
+        last = gm_alloc_zeroed(words * sizeof(void *));
+        ((void **)last)[words - 1] = root ? (char *)root + 1000 * i : NULL;
+    }
+    for (marking_workers = 1; marking_workers <= 3; marking_workers++) {
+        collect(&root, 1, false);
+        expect_eq(swept().live_objects, CHAIN);
+    }
+    marking_workers = 1;
+    collect(NULL, 0, false);
+    expect_eq(swept().freed_objects, CHAIN);
+}
+
 /* ---- random graphs against a plain model */
 
 enum { NODES = 20000, EDGES = 3, GRAPH_ROOTS = 20 };
