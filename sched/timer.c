@@ -49,6 +49,7 @@ struct gs_timers {
     uint32_t used;             /* places promised: timers, set or not, and sleepers */
     uint32_t capacity;
     bool busy;                 /* somebody runs what is due, one at a time, so that it is run in order */
+    struct gs_timer *current;  /* the one that is called, or just was; NULL also when it has gone since */
     bool forking;              /* the lock is held across a fork */
     struct entry *heap;
     struct gs_p *p;
@@ -180,11 +181,13 @@ static void run_top(struct gs_timers *h, int64_t now) {
     }
     publish(h);
     gm_add_relaxed(&t->running, 1); /* under the lock, so gs_timer_done sees the timer in the heap or this */
+    h->current = t;
     gs_lock_release(&h->lock);
     t->run(t, now);
     /* release: pairs with the acquire in gs_timer_done; run is through with the record. */
     __atomic_fetch_sub(&t->running, 1, __ATOMIC_RELEASE);
     gs_lock_acquire(&h->lock, GS_RANK_TIMER);
+    h->current = NULL;
 }
 
 static int64_t run_timers(struct gs_p *p, int64_t now) {
@@ -268,6 +271,7 @@ void gs_timer_done(struct gs_timer *t) {
         gs_lock_acquire(&h->lock, GS_RANK_TIMER);
         bool over = t->place == 0 && gm_load_relaxed(&t->running) == 0;
         if (over) h->used--;
+        if (over && h->current == t) h->current = NULL;
         gs_lock_release(&h->lock);
         if (over) return;
     } while (true);
@@ -357,6 +361,8 @@ void gs_timers_fork_child(void) {
             else ((struct gs_timer *)h->heap[h->count - 1].who)->place = 0;
             h->count--;
         }
+        if (h->current) gm_store_relaxed(&h->current->running, 0); /* who called it is not here */
+        h->current = NULL;
         h->busy = h->forking = false;
         publish(h);
         gs_lock_reset(&h->lock);

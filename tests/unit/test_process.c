@@ -88,6 +88,29 @@ TEST_LIMIT(a_fork_at_any_moment, 60) {
     gm_store_relaxed(&stop, 1);
 }
 
+/* A timer whose call was under way on another thread at the fork is over in the child: freeing it does not wait for that. */
+enum { TIMERS = 8 };
+static gotimer *again_and_again[TIMERS];
+static void set_again(void *i) {
+    if (!gm_load_relaxed(&stop)) gotimer_reset(again_and_again[(uintptr_t)i], 1);
+}
+TEST_LIMIT(a_fork_while_timers_run, 60) {
+    if (CHECK_SANITIZED) skip("the sanitizer does not support threads after a fork");
+    go_maxprocs(3);
+    for (uintptr_t i = 0; i < TIMERS; i++) again_and_again[i] = gotimer_after(1000000000, set_again, (void *)i);
+    for (uintptr_t i = 0; i < TIMERS; i++) gotimer_reset(again_and_again[i], 1);
+    for (unsigned i = 0; i < (check_stress() ? 5000 : 300); i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            for (int k = 0; k < TIMERS; k++) gotimer_free(again_and_again[k]);
+            _exit(3);
+        }
+        int status = check_wait(child, 20);
+        if (!expect(WIFEXITED(status) && WEXITSTATUS(status) == 3)) break;
+    }
+    gm_store_relaxed(&stop, 1);
+}
+
 static void execs(void *arg) { execl("/bin/sh", "sh", "-c", "ls /proc/self/fd | wc -l | grep -qx 4 && exit 42", (char *)NULL); }
 TEST_LIMIT(exec_from_a_goroutine, 30) {
     if (CHECK_SANITIZED) skip("the sanitizer does not support threads after a fork");
