@@ -136,7 +136,7 @@ static struct gs_g *spin(struct gs_m *m) {
         gm_store_relaxed(&m->spinning, true);
         gm_add_relaxed(&gs_sched.spinning, 1);
     }
-    int rounds = gm_load_relaxed(&gs_sched.lull) < GS_WAKE_PAYS ? ROUNDS : FEW_ROUNDS;
+    int rounds = gm_load_relaxed(&gs_sched.lull) < GS_LULL_PAYS ? ROUNDS : FEW_ROUNDS;
     for (int round = 0; round < rounds && !gm_load_relaxed(&p->preempt); round++) {
         struct gs_g *g = steal_round(p);
         if (!g && (round >= NEXT_ROUND || round + 1 == rounds)) g = steal_next(p);

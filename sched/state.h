@@ -75,11 +75,14 @@ void gs_wake_p(void);          /* worker.c: an idle P, if nobody spins, gets an 
 
 /* ---- find.c: a goroutine to run; sleeps until there is one. m->p may change. */
 struct gs_g *gs_find(struct gs_m *m);
-enum { GS_WAKE_PAYS = 30000 /* ns: of a lull, or of the work a woken M finds, from where on a thread's sleep and wake-up cost less */ };
+enum {
+    GS_LULL_PAYS = 30000,      /* ns: a longer lull than that is better slept through */
+    GS_WORK_PAYS = 50000       /* ns of work that a woken M is to find: it costs the waker, itself, and what it takes is not in its cache */
+};
 /* p's owner has work for two: wakes an M if those that were woken lately found enough to do. */
 GM_INLINE void gs_wake_for_surplus(struct gs_p *p) {
     if (GM_LIKELY(gm_load_relaxed(&gs_sched.idle_p_count) == 0)) return;
-    if (gm_load_relaxed(&p->head) != gm_load_relaxed(&p->tail) && gm_load_relaxed(&gs_sched.worth) >= GS_WAKE_PAYS) gs_wake_p();
+    if (gm_load_relaxed(&p->head) != gm_load_relaxed(&p->tail) && gm_load_relaxed(&gs_sched.worth) >= GS_WORK_PAYS) gs_wake_p();
 }
 void gs_run_timers(int64_t late);   /* of every P, an idle one's are nobody else's business: those due for so long */
 

@@ -108,7 +108,7 @@ int gs_start(void) {
             gs_overflow_watch();
             gs_dump_on_quit();
             gs_runq_alone = n == 1;
-            gs_sched.worth = 2 * GS_WAKE_PAYS;
+            gs_sched.worth = 2 * GS_WORK_PAYS;
             gs_sched_lock();
             gm_store_release(&gs_sched.procs, n);
             for (unsigned i = n; i-- > 0;) gs_idle_put(gs_sched.p[i]);
