@@ -208,7 +208,7 @@ TEST_LIMIT(rounds_are_not_a_fall_each, 60) {
         for (size_t n = PAGE; n <= SIZE; n += PAGE) {
             p = realloc(p, n);
             if (!p) skip("no memory");
-            p[n - 1] = 1;
+            memset(p + n - PAGE, 1, PAGE);
         }
         free(p);
         rounds++;
