@@ -194,6 +194,31 @@ TEST_LIMIT(a_steady_state_is_left_alone, 60) {
     for (int i = 0; i < LIVE; i++) free(block[i]);
 }
 
+/* A program that works in rounds falls at the end of each, and takes the same memory again at once. For a moment now and then
+ * that may be taken for a fall, and then for one: not round after round. */
+TEST_LIMIT(rounds_are_not_a_fall_each, 60) {
+    enum { SIZE = 4 << 20, PAGE = 4096, FALLS = 10 };
+    struct rusage a, b;
+    struct timespec start, now;
+    long rounds = 0;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    getrusage(RUSAGE_SELF, &a);
+    do {
+        char *p = NULL;
+        for (size_t n = PAGE; n <= SIZE; n += PAGE) {
+            p = realloc(p, n);
+            if (!p) skip("no memory");
+            memset(p + n - PAGE, 1, PAGE);
+        }
+        free(p);
+        rounds++;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (now.tv_sec - start.tv_sec < 2);
+    getrusage(RUSAGE_SELF, &b);
+    diag("%ld rounds, %ld faults", rounds, b.ru_minflt - a.ru_minflt);
+    expect_at_most(b.ru_minflt - a.ru_minflt, FALLS * (SIZE / PAGE));
+}
+
 /* Half of the small objects go, in stripes, and leave holes; a large block then takes the place of one that
  * was given back. The heap does not grow by that, so only the limit makes it give up the holes. */
 static void *nothing(void *unused) { return NULL; }
