@@ -248,6 +248,15 @@ build/bench/gc-%-libgc: bench/gc/%.c bench/gc/garbage.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(BENCHFLAGS) -DWITH_LIBGC -o $@ $< -lgc
 
+build/bench/gc-%-freed: bench/gc/%.c bench/gc/garbage.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -DWITH_FREE -o $@ $<
+
+# The marker alone: inside the library.
+build/bench/gc-mark: bench/gc/mark.c build/libgomalloc.a
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -DGM_BUILD -fno-builtin -ftls-model=initial-exec -o $@ $< build/libgomalloc.a -lm
+
 build/bench/gc-%: bench/gc/%.c bench/gc/garbage.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(BENCHFLAGS) -o $@ $<
@@ -269,7 +278,8 @@ build/bench/bin/summary build/bench/bin/page: build/bench/bin/%: bench/%.c prelo
 bench-allocators: build/bench/micro-paths build/bench/bin/summary build/bench/bin/page
 
 bench-programs: all bench-allocators build/bench/sched-c build/bench/sched-load build/bench/sched-go build/bench/gc-trees build/bench/gc-churn \
-                build/bench/gc-trees-libgc build/bench/gc-churn-libgc build/bench/gc-go build/bench/bin/runner
+                build/bench/gc-trees-libgc build/bench/gc-churn-libgc build/bench/gc-trees-freed build/bench/gc-churn-freed \
+                build/bench/gc-mark build/bench/gc-pss build/bench/gc-go build/bench/bin/runner
 
 bench-sched: setup-build all
 	@sh bench/setup.sh

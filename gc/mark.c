@@ -53,8 +53,7 @@ struct worker {
     struct batch batch[2];       /* the one that fills, and the other, whose marks have been prefetched */
     unsigned filling;
     struct ring soon;            /* grey entries */
-    struct gc_buffer *grey;      /* NULL: no memory */
-    struct gc_buffer *other;     /* full or empty, or NULL: who stands at a buffer's edge does not exchange one each time */
+    struct gc_grey grey;
     unsigned until_share;
     bool alone;                  /* no other worker: marks are set without a locked instruction */
     struct gc_mark_totals totals;
@@ -103,40 +102,8 @@ static GM_NOINLINE void drop_entry(struct worker *w, uintptr_t entry) {
     gm_store_relaxed(&dropped, 1);
 }
 
-/* The worker's buffer is full, or there is none. */
-static GM_NOINLINE void next_buffer(struct worker *w) {
-    struct gc_buffer *full = w->grey;
-    if (w->other && w->other->n == 0) {
-        w->grey = w->other;
-    } else {
-        if (w->other) gc_work_publish(w->other);
-        w->grey = gc_work_empty();
-    }
-    w->other = full;
-}
-
 static inline void queue(struct worker *w, uintptr_t entry) {
-    if (GM_UNLIKELY(!w->grey || w->grey->n == GC_WORK_ENTRIES)) next_buffer(w);
-    if (GM_UNLIKELY(!w->grey)) return drop_entry(w, entry);
-    w->grey->entry[w->grey->n++] = entry;
-}
-
-/* Somebody has nothing to do: half of what we have, the older half, is for them. */
-static GM_NOINLINE void share(struct worker *w) {
-    w->until_share = SHARE_EVERY;
-    struct gc_buffer *mine = w->grey, *theirs = w->other;
-    if (!gc_work_wanted()) return;
-    if (theirs && theirs->n) {
-        w->other = NULL;
-        return gc_work_publish(theirs);
-    }
-    if (!mine || mine->n < 2 || !(theirs = gc_work_empty())) return;
-    size_t n = mine->n / 2;
-    for (size_t i = 0; i < n; i++) theirs->entry[i] = mine->entry[i];
-    for (size_t i = n; i < mine->n; i++) mine->entry[i - n] = mine->entry[i];
-    theirs->n = n;
-    mine->n -= n;
-    gc_work_publish(theirs);
+    if (GM_UNLIKELY(!gc_grey_put(&w->grey, entry))) drop_entry(w, entry);
 }
 
 static inline void count(struct worker *w, size_t bytes) {
@@ -213,10 +180,10 @@ static void next_batch(struct worker *w) {
     const struct batch *full = &w->batch[w->filling];
     struct batch *other = &w->batch[w->filling ^= 1];
     for (size_t i = 0; i < full->n; i++) __builtin_prefetch(mark_word_of(biased, full->word[i]), 1);
-    if (GM_UNLIKELY(!w->grey || w->grey->n + other->n >= GC_WORK_ENTRIES)) next_buffer(w);
-    if (GM_UNLIKELY(!w->grey)) mark_and_drop(w, biased, other);
-    else if (w->alone) mark_alone(w->grey, biased, other);
-    else mark_beside_others(w->grey, biased, other);
+    struct gc_buffer *grey = gc_grey_room(&w->grey, other->n + 1);
+    if (GM_UNLIKELY(!grey)) mark_and_drop(w, biased, other);
+    else if (w->alone) mark_alone(grey, biased, other);
+    else mark_beside_others(grey, biased, other);
     other->n = 0;
 }
 
@@ -288,7 +255,7 @@ static void scan_rest(struct worker *w, const struct gm_gc_object *o, uintptr_t 
     if (bytes > PIECE) {
         queue(w, (p + PIECE) | PIECE_ENTRY);
         bytes = PIECE;
-        if (gc_work_wanted()) share(w);
+        gc_grey_share(&w->grey);
     }
     if (o->moving) scan_carefully(w, p, bytes);
     else scan_words(w, p, bytes);
@@ -329,42 +296,27 @@ static inline void prefetch(uintptr_t entry) {
 
 /* ---- draining */
 
-static inline bool take(struct worker *w, uintptr_t *p) {
-    if (GM_UNLIKELY(!w->grey || w->grey->n == 0)) {
-        struct gc_buffer *mine = w->other;
-        if (!mine || mine->n == 0) return false;
-        w->other = w->grey;
-        w->grey = mine;
-    }
-    *p = w->grey->entry[--w->grey->n];
-    return true;
-}
-
 /* Until the worker's own grey is used up. What is in the batches may still turn grey, and is looked at when there is
  * nothing else. */
 static void drain_own(struct worker *w) {
     for (unsigned idle = 0; idle < RING || settle_batches(w);) { /* so many times nothing in and nothing out: `soon` is empty */
         uintptr_t in = 0, out;
-        if (GM_LIKELY(take(w, &in))) prefetch(in);
+        if (GM_LIKELY(gc_grey_take(&w->grey, &in))) prefetch(in);
         out = pass(&w->soon, in);
         idle = in | out ? 0 : idle + 1;
         if (GM_UNLIKELY(!out)) continue;
         scan(w, out);
-        if (GM_UNLIKELY(--w->until_share == 0)) share(w);
+        if (GM_UNLIKELY(--w->until_share == 0)) {
+            w->until_share = SHARE_EVERY;
+            gc_grey_share(&w->grey);
+        }
     }
-}
-
-static bool refill(struct worker *w, struct gc_buffer *b) {
-    if (!b) return false;
-    if (w->grey) gc_work_release(w->grey);
-    w->grey = b;
-    return true;
 }
 
 static void run_worker(void *arg, unsigned number) {
     struct worker *w = &workers[number];
     do drain_own(w);
-    while (refill(w, gc_work_try()) || refill(w, gc_work_wait()));
+    while (gc_grey_refill(&w->grey, gc_work_try()) || gc_grey_refill(&w->grey, gc_work_wait()));
 }
 
 /* The pass for entries that were dropped: every marked object is scanned, by one worker. */
@@ -416,8 +368,7 @@ void gc_mark_forget_grey(void) {
     gc_work_begin();
     for (unsigned i = 0; i < GC_MARK_WORKERS_MAX; i++) {
         struct worker *w = &workers[i];
-        if (w->grey) w->grey->n = 0;
-        if (w->other) w->other->n = 0;
+        gc_grey_forget(&w->grey);
         w->batch[0].n = w->batch[1].n = 0;
         w->soon = (struct ring){ 0 };
     }
@@ -496,20 +447,7 @@ void gc_mark_object(uintptr_t p) {
     if (gm_gc_find(p, &o)) mark_found(&workers[0], &o, true);
 }
 
-/* ---- questions */
-
-bool gc_mark_is_marked(uintptr_t p) {
-    struct gm_gc_object o;
-    return gm_gc_find(p, &o) && o.live && gm_gc_marked(o.arena, o.start);
-}
-
-void *gc_mark_find(uintptr_t word, size_t *size, bool *live) {
-    struct gm_gc_object o;
-    if (!gm_gc_find(word, &o)) return NULL;
-    *size = o.size;
-    *live = o.live;
-    return (void *)o.start;
-}
+/* ---- totals */
 
 void gc_mark_totals(struct gc_mark_totals *out) {
     *out = (struct gc_mark_totals){ 0 };
@@ -520,18 +458,4 @@ void gc_mark_totals(struct gc_mark_totals *out) {
         out->scanned_bytes += t->scanned_bytes;
         out->words_checked += t->words_checked + t->scanned_bytes / sizeof(uintptr_t);
     }
-}
-
-static void verify_object(void *arg, uintptr_t p, size_t size, uint8_t state) {
-    struct gm_gc_object o, target;
-    GM_CHECK(gm_gc_find(p, &o) && o.live && p - o.start < 16);
-    if (!gm_gc_marked(o.arena, o.start) || o.noscan || o.moving) return;
-    for (size_t i = 0; i < size; i += sizeof(uintptr_t)) {
-        uintptr_t word = gm_load_relaxed((const uintptr_t *)(p + i));
-        if (gm_gc_find(word, &target) && target.live) GM_CHECK(gm_gc_marked(target.arena, target.start));
-    }
-}
-
-void gc_mark_verify(void) {
-    each_object(verify_object, NULL);
 }

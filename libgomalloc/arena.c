@@ -3,6 +3,8 @@
  * (primary arena only, see meta.h), heap. */
 #include "libgomalloc/arena.h"
 
+#include <string.h>
+
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/meta.h"
@@ -61,17 +63,38 @@ static void drop_marks(struct gm_arena *a) {
     a->marks = NULL;
 }
 
-/* A marker reads states at random: while there is one they ask for huge pages, and become ready in pieces of which the
- * kernel can make some. Not those of a small heap, of which one huge page would be a large part. */
+/* ---- huge pages for a marker, which reads states and marks at random */
+
+/* Not for a small heap, of which one huge page of tables would be a large part. */
 enum { STATES_HUGE_FROM = 32 << 20 };
+static bool tables_huge;                /* heap lock */
+
+void gm_arena_huge_tables(void) {
+    struct gm_arena *a = &gm_space.primary;
+    if (!tables_huge && a->size) gm_os_huge(a->state, a->size >> GM_STATE_SHIFT, true);
+    tables_huge = true;
+}
+
+/* Bytes of states that are made ready for `heap` bytes: in pieces of which the kernel can make huge pages. */
 static size_t states_ready(const struct gm_arena *a, size_t heap) {
     size_t n = heap >> GM_STATE_SHIFT;
-    if (!marks_wanted || heap < STATES_HUGE_FROM) return n;
+    if (!tables_huge || heap < STATES_HUGE_FROM) return n;
     return gm_min(gm_align_up(n, GM_CHUNK_SIZE), a->size >> GM_STATE_SHIFT);
 }
 
+void gm_arena_clear_marks(struct gm_arena *a) {
+    static size_t asked; /* of the primary's, from the first whole one on; by one thread at a time */
+    size_t n = a->grown >> (GM_STATE_SHIFT + 3);
+    uintptr_t start = (uintptr_t)a->marks, from = gm_align_up(start, GM_CHUNK_SIZE), to = gm_align_down(start + n, GM_CHUNK_SIZE);
+    if (tables_huge && !marks_shared && a == &gm_space.primary && to > from + asked) {
+        gm_os_huge((void *)from, to - from, true);
+        gm_os_release((void *)(from + asked), to - from - asked); /* small pages: they come again as huge ones */
+        asked = to - from;
+    }
+    memset(a->marks, 0, n);
+}
+
 bool gm_arena_make_marks(bool shared) {
-    if (!marks_wanted && gm_space.primary.size) gm_os_huge(gm_space.state, gm_space.primary.size >> GM_STATE_SHIFT, true);
     marks_wanted = true;
     marks_shared = shared;
     for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) {

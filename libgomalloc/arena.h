@@ -94,6 +94,10 @@ void gm_arena_shrink(struct gm_arena *a, size_t keep);
 bool gm_arena_make_marks(bool shared);
 /* The same again, empty; for a child that has its parent's (heap lock). */
 bool gm_arena_renew_marks(void);
+/* Clears them. Not while anybody marks or sweeps; the arena stays. */
+void gm_arena_clear_marks(struct gm_arena *a);
+/* From now on the primary's tables that a marker reads at random ask for huge pages, where the heap is large (heap lock). */
+void gm_arena_huge_tables(void);
 /* The arena's tables, which end where its heap starts. */
 GM_INLINE uintptr_t gm_arena_tables(const struct gm_arena *a) { return (uintptr_t)a->index.all_bits; }
 /* Bytes of tables (states, page entries, bitmaps) in use, estimated: the states of pages that

@@ -7,6 +7,7 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/cache.h"
 #include "libgomalloc/central.h"
+#include "libgomalloc/conf.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/hooks.h"
@@ -22,6 +23,7 @@ bool gm_gc_start(bool shared) {
     gm_class_leave_end_room();
     gm_heap_lock();
     bool made = gm_arena_make_marks(shared);
+    if (gm_conf.thp != GM_THP_NEVER) gm_arena_huge_tables();
     gm_heap_unlock();
     return made;
 }
@@ -44,7 +46,7 @@ void gm_gc_clear_marks(void) {
     gm_cache_adopt_orphans();
     gm_heap_pin_arenas();
     for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a))
-        memset(a->marks, 0, a->grown >> (GM_STATE_SHIFT + 3));
+        if (a->marks) gm_arena_clear_marks(a);
     gm_heap_unpin_arenas();
 }
 

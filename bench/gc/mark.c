@@ -2,11 +2,13 @@
  * others (a permutation first, so that all are reachable), marked by one worker and by two. One line a run; each
  * is the least of several, because other work on the machine only adds. Then the sweep of it all, dead.
  *
- *     gcc -std=gnu17 -O2 -DGM_BUILD -D_GNU_SOURCE -I. -fno-builtin -ftls-model=initial-exec -pthread -o mark bench/gc/mark.c build/libgomalloc.a -lm
- *     ./mark [MIB [REPEATS]]        target: 30 ns an object and worker, 1.7 times with two */
+ *     build/bench/gc-mark [-s] [MIB [REPEATS]]        target: 30 ns an object and worker, 1.7 times with two
+ *
+ * -s: one line of four figures instead, for bench/gc/run: ns an object with one worker and with two, the same in CPU time. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "gc/mark.h"
@@ -68,6 +70,8 @@ static double mark(const struct object *root, unsigned workers, uint64_t expecte
 }
 
 int main(int argc, char **argv) {
+    bool brief = argc > 1 && strcmp(argv[1], "-s") == 0;
+    if (brief) argc--, argv++;
     size_t n = (argc > 1 ? strtoul(argv[1], NULL, 10) : 1024) * 1024 * 1024 / SLOT;
     int repeats = argc > 2 ? atoi(argv[2]) : 3;
     if (!gm_gc_start(false)) return 1;
@@ -92,6 +96,10 @@ int main(int argc, char **argv) {
         one = t < one ? t : one;
         t = mark(root, 2, n);
         two = t < two ? t : two;
+    }
+    if (brief) {
+        printf("%.2f %.2f %.2f %.2f\n", one / (double)n, two / (double)n, cpu[1] / (double)n, cpu[2] / (double)n);
+        return 0;
     }
     printf("mark %zu objects: %.1f ns an object with one worker, %.1f with two (%.2f times faster)\n", n, one / (double)n, two / (double)n, one / two);
     printf("      CPU time: %.1f ns an object with one, %.1f with two together\n", cpu[1] / (double)n, cpu[2] / (double)n);
