@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libgomalloc/alloc.h"
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/conf.h"
 #include "libgomalloc/meta.h"
@@ -334,4 +335,9 @@ static void fork_child(void) {
     gs_sysmon_start();
 }
 
-bool gs_fork_handlers(void) { return pthread_atfork(fork_prepare, fork_parent, fork_child) == 0; }
+/* In a program that has only been linked with the archive nobody else minds the allocator's locks. First, so that they are
+ * taken last. */
+bool gs_fork_handlers(void) {
+    if (!gm_load_relaxed(&gm_forks_minded) && pthread_atfork(gm_fork_prepare, gm_fork_parent, gm_fork_child) == 0) gm_store_relaxed(&gm_forks_minded, true);
+    return pthread_atfork(fork_prepare, fork_parent, fork_child) == 0;
+}

@@ -159,21 +159,35 @@ bool check_child_begin(struct check_child *child) {
     return false;
 }
 
-void check_child_end(struct check_child *child, int signal, const char *stderr_line,
-                     const char *file, int line) {
-    char text[2000], how[100], want[600];
+int check_child_text(struct check_child *child, char *text, size_t size) {
     size_t length = 0;
-    for (;;) {
-        ssize_t n = read(child->err, text + length, sizeof text - 1 - length);
+    while (length < size - 1) {
+        ssize_t n = read(child->err, text + length, size - 1 - length);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) break;
         length += (size_t)n;
-        if (length == sizeof text - 1) break;
     }
     text[length] = 0;
     close(child->err);
     int status = 0;
     while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR) {}
+    return status;
+}
+
+int check_in_child(void (*fn)(void), char *text, size_t size) {
+    struct check_child child;
+    if (check_child_begin(&child)) {
+        fn();
+        _exit(0);
+    }
+    return check_child_text(&child, text, size);
+}
+
+void check_child_end(struct check_child *child, int signal, const char *stderr_line,
+                     const char *file, int line) {
+    char text[2000], how[100], want[600];
+    int status = check_child_text(child, text, sizeof text);
+    size_t length = strlen(text);
     if (!WIFSIGNALED(status) || WTERMSIG(status) != signal) {
         describe(status, how, sizeof how);
         if (count_failure())

@@ -118,6 +118,9 @@ bool check_in_valgrind(void);
 /* Fills and tests a block's content by a key. */
 void check_fill(void *p, size_t n, uint64_t key);
 bool check_filled(const void *p, size_t n, uint64_t key);
+/* Runs fn in a child, which ends with status 0 if fn returns; what it writes on stderr is put into text, cut to its size. Its
+ * status, as waitpid has it. */
+int check_in_child(void (*fn)(void), char *text, size_t size);
 /* Waits for a child at most so many seconds (of a machine that is not busy); -1 if it did not end (it is killed), else its status. */
 int check_wait(pid_t child, double seconds);
 
@@ -140,7 +143,9 @@ bool check_expect_eq(long long a, long long b, const char *file, int line, const
 bool check_expect_str(const char *a, const char *b, const char *file, int line, const char *text);
 bool check_expect_at_most(long long a, long long bound, const char *file, int line,
                           const char *text_a, const char *text_bound);
+/* A child whose stderr comes to us: true in it. check_child_text: all of that until it ends, and its status. */
 bool check_child_begin(struct check_child *child);
+int check_child_text(struct check_child *child, char *text, size_t size);
 void check_child_end(struct check_child *child, int signal, const char *stderr_line,
                      const char *file, int line);
 

@@ -50,8 +50,9 @@ static inline void *crew_busy(void *arg) {
 }
 static inline void crew_forks(unsigned n, void (*busy)(void), bool (*check)(void)) {
     pthread_t t;
-    gm_free(gm_alloc(1)); /* the allocator is up, and minds forks, as where it is preloaded */
-    pthread_atfork(gm_fork_prepare, gm_fork_parent, gm_fork_child);
+    gm_free(gm_alloc(1)); /* the allocator is up, and minds forks, as where it is preloaded or there was a goroutine */
+    if (!gm_forks_minded) pthread_atfork(gm_fork_prepare, gm_fork_parent, gm_fork_child);
+    gm_forks_minded = true;
     crew_forks_state.busy = busy;
     pthread_create(&t, NULL, crew_busy, NULL);
     for (unsigned i = 0; i < n; i++) {

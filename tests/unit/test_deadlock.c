@@ -21,26 +21,15 @@ static char text[32768];
 static int procs = 1;
 
 /* Runs the body in a child; its status, and stderr in text. */
+static void (*to_run)(void);
+static void run_it(void) {
+    alarm(50);
+    go_maxprocs(procs);
+    to_run();
+}
 static int run(void (*body)(void)) {
-    int ends[2], status;
-    size_t used = 0;
-    if (pipe(ends)) abort();
-    pid_t pid = fork();
-    if (pid == 0) {
-        dup2(ends[1], 2);
-        close(ends[0]);
-        close(ends[1]);
-        alarm(50);
-        go_maxprocs(procs);
-        body();
-        _exit(0);
-    }
-    close(ends[1]);
-    for (ssize_t n; used < sizeof text - 1 && (n = read(ends[0], text + used, sizeof text - 1 - used)) > 0;) used += (size_t)n;
-    text[used] = 0;
-    close(ends[0]);
-    waitpid(pid, &status, 0);
-    return status;
+    to_run = body;
+    return check_in_child(run_it, text, sizeof text);
 }
 
 static const char asleep[] = "fatal error: all goroutines are asleep - deadlock!\n\n";

@@ -18,40 +18,21 @@
 
 /* ---- a process whose stderr we read */
 
-struct child {
-    pid_t pid;
-    int err;
-};
 static char text[65536];
 
-static struct child child_of(void (*body)(void)) {
-    struct child c;
-    int ends[2];
-    if (pipe(ends)) abort();
-    c.pid = fork();
-    if (c.pid == 0) {
-        dup2(ends[1], 2);
-        close(ends[0]);
+static struct check_child child_of(void (*body)(void)) {
+    struct check_child c;
+    if (check_child_begin(&c)) {
         signal(SIGQUIT, SIG_DFL); /* shells ignore it for what runs in the background */
         alarm(100);
         body();
         _exit(0);
     }
-    close(ends[1]);
-    c.err = ends[0];
     return c;
 }
 
 /* All it writes, and its status. */
-static int end_of(struct child c) {
-    size_t used = 0;
-    int status;
-    for (ssize_t n; used < sizeof text - 1 && (n = read(c.err, text + used, sizeof text - 1 - used)) > 0;) used += (size_t)n;
-    text[used] = 0;
-    close(c.err);
-    waitpid(c.pid, &status, 0);
-    return status;
-}
+static int end_of(struct check_child c) { return check_child_text(&c, text, sizeof text); }
 
 static bool has(const char *words) {
     if (strstr(text, words)) return true;

@@ -88,6 +88,34 @@ TEST_LIMIT(a_fork_at_any_moment, 60) {
     gm_store_relaxed(&stop, 1);
 }
 
+/* Nor the allocator's: a program that is linked with the archive has nobody else who minds them. */
+static void makes_and_frees(void *size) { gochan_free(gochan_make(8, (size_t)(uintptr_t)size)); }
+static void allocates(void *seed) {
+    struct check_rng rng = check_rng((unsigned)(uintptr_t)seed);
+    while (!gm_load_relaxed(&stop)) {
+        for (int i = 0; i < 100; i++) go(makes_and_frees, (void *)(uintptr_t)check_below(&rng, 12000));
+        go_yield();
+    }
+}
+TEST_LIMIT(a_fork_while_others_allocate, 60) {
+    if (CHECK_SANITIZED) skip("the sanitizer does not support threads after a fork");
+    go_maxprocs(3);
+    for (uintptr_t i = 0; i < 4; i++) go(allocates, (void *)i);
+    for (unsigned i = 0; i < (check_stress() ? 5000 : 100); i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            gm_store_relaxed(&count, 0);
+            for (uintptr_t n = 1; n < 10000; n *= 2) makes_and_frees((void *)n);
+            go_stack(64 << 10, rings, NULL);
+            wait_for(&count, 1);
+            _exit(3);
+        }
+        int status = check_wait(child, 20);
+        if (!expect(WIFEXITED(status) && WEXITSTATUS(status) == 3)) break;
+    }
+    gm_store_relaxed(&stop, 1);
+}
+
 /* A timer whose call was under way on another thread at the fork is over in the child: freeing it does not wait for that. */
 enum { TIMERS = 8 };
 static gotimer *again_and_again[TIMERS];

@@ -1,49 +1,20 @@
 /* Stacks: sizes, the three kinds of guards, overflow named, the program's own handler, no memory, pages given back. */
-#include <errno.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
-#include "libgomalloc/base/atomic.h"
-#include "sched/gosched.h"
-#include "sched/proc.h"
 #include "sched/stack.h"
-#include "tests/check.h"
+#include "tests/unit/core.h"
 #include "tests/unit/parked.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define not_sanitized() skip("the sanitizer has its own handler")
-#else
-#define not_sanitized() ((void)0)
-#endif
-
-static uint32_t count;
-static void wait_for(uint32_t *word, uint32_t value) {
-    while (gm_load_acquire(word) != value) usleep(100);
+static void not_sanitized(void) {
+    if (CHECK_SANITIZED) skip("the sanitizer has its own handler");
 }
-static void add_one(void *arg) { gm_add_acq_rel(&count, 1); }
 
 /* What a child that runs fn writes on stderr, and how it ended. */
 static char said[16384];
-static int in_child(void (*fn)(void)) {
-    int p[2], status = 0;
-    size_t n = 0;
-    expect_eq(pipe(p), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(p[1], 2);
-        fn();
-        _exit(0);
-    }
-    close(p[1]);
-    for (ssize_t r; n < sizeof said - 1 && (r = read(p[0], said + n, sizeof said - 1 - n)) > 0;) n += (size_t)r;
-    said[n] = 0;
-    close(p[0]);
-    waitpid(child, &status, 0);
-    return status;
-}
+static int in_child(void (*fn)(void)) { return check_in_child(fn, said, sizeof said); }
 
 /* ---- sizes */
 
