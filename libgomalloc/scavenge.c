@@ -115,7 +115,7 @@ static void fall(void) {
     if (account > MOST_NS) account = MOST_NS;
     counted = now;
     if (account <= 0) return;
-    size_t keep = need.used / 16 + LEAST_WORK;
+    size_t keep = need.used / 16 + LEAST_WORK + gm_hooks_room(); /* of what a collection has freed, the next one's worth is needed */
     if (need.dirty > keep + LEAST_WORK) released_bytes += gm_heap_scavenge_until(need.dirty - keep, now + 4 * (uint64_t)account);
     uint64_t spent = gm_os_thread_time() - start;
     account -= (int64_t)spent;
