@@ -300,6 +300,7 @@ bench-gc: setup-build all
 	@sh bench/setup.sh
 	@$(SUB) bench-programs
 	bench/gc/run
+	bench/gc/real
 
 # ---- what a user runs
 

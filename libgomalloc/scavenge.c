@@ -119,7 +119,8 @@ static void fall(void) {
     if (account > MOST_NS) account = MOST_NS;
     counted = now;
     if (account <= 0) return;
-    size_t keep = need.used / 16 + LEAST_WORK, want = need.dirty > keep + LEAST_WORK ? need.dirty - keep : 0;
+    /* Of what a collection has freed, the next one's worth is needed. */
+    size_t keep = need.used / 16 + LEAST_WORK + gm_hooks_room(), want = need.dirty > keep + LEAST_WORK ? need.dirty - keep : 0;
     size_t done = want ? gm_heap_scavenge_until(want, now + 4 * (uint64_t)account) : 0;
     released_bytes += done;
     lowest = done >= want ? need.used : SIZE_MAX; /* the rest of it is worked off whatever comes between */
