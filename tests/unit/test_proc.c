@@ -61,9 +61,17 @@ TEST(exit_ends_the_goroutine) {
 static int order[8];
 static uint32_t placed;
 static void place(void *n) { order[placed++] = (int)(intptr_t)n; }
+/* Again where the machine took so long that it was asked to yield between two of them. */
 static void three(void) {
-    for (intptr_t i = 1; i <= 3; i++) go(place, (void *)i);
-    yield_until(&placed, 3);
+    enum { SOON = 5000000 }; /* half a slice, ns */
+    for (bool late = true; late;) {
+        go_yield();
+        int64_t start = check_now_ns();
+        placed = 0;
+        for (intptr_t i = 1; i <= 3; i++) go(place, (void *)i);
+        late = check_now_ns() - start > SOON;
+        yield_until(&placed, 3);
+    }
 }
 TEST(the_newest_goes_first_the_others_in_turn) {
     go_maxprocs(1);
@@ -222,7 +230,10 @@ TEST_LIMIT(very_many_alive_at_once, 200) {
     for (uintptr_t i = 0; i < n; i++)
         if (!expect_eq(go(sleeps, (void *)i), 0)) return;
     wait_for(&parked, n);
-    diag("%ld bytes resident for each of %u parked goroutines", (check_rss_kib() - before) * 1024 / (long)n, n);
+    uint32_t guarded = 0;
+    for (uint32_t i = 0; i < n; i++) guarded += sleepers[i]->guard != GS_GUARD_CANARY;
+    if (sleepers[0]->guard == GS_GUARD_INSTALL) expect_eq(guarded, n); /* where guards take no mappings, all have one */
+    diag("%ld bytes resident for each of %u parked goroutines, %u with a guard page", (check_rss_kib() - before) * 1024 / (long)n, n, guarded);
     for (uint32_t i = 0; i < n; i++) gs_ready(sleepers[i]);
     wait_for(&count, n);
 }
