@@ -67,9 +67,13 @@ $B/exports.map: preload/exports.txt preload/mkexports.sh
 	@mkdir -p $(@D)
 	sh preload/mkexports.sh preload/exports.txt > $@
 
+$B/others.list: preload/exports.txt preload/mkexports.sh
+	@mkdir -p $(@D)
+	sh preload/mkexports.sh preload/exports.txt others > $@
+
 # No NEEDED but libc; never unloaded (its code runs until the last thread is gone).
-$B/libgomalloc.so: $(objects) $B/exports.map preload/layout.ld
-	$(CC) -shared -o $@ $(objects) -Wl,--version-script=$B/exports.map -Wl,-soname,libgomalloc.so \
+$B/libgomalloc.so: $(objects) $B/exports.map $B/others.list preload/layout.ld
+	$(CC) -shared -o $@ $(objects) -Wl,--version-script=$B/exports.map -Wl,--dynamic-list=$B/others.list -Wl,-soname,libgomalloc.so \
 	    -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
 	    -Wl,-z,defs -Wl,-T,preload/layout.ld $(filter -fsanitize%,$(OPT.$(VARIANT)))
 

@@ -1,5 +1,5 @@
 /* See arena.h. Layout of one reservation, low to high: bitmaps and summaries of the page index
- * (ready from the start, touched as the heap grows), page table, slot states, the library's records
+ * (ready as a whole once it is needed, touched as the heap grows), page table, slot states, the library's records
  * (primary arena only, see meta.h), heap. */
 #include "libgomalloc/arena.h"
 
@@ -124,7 +124,7 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     if (!p) return false;
     char *tables = p + (before - l.total);
     if (tables > p) gm_os_unmap(p, (size_t)(tables - p));
-    if (!gm_os_commit(tables, l.index)) {
+    if (!primary && !gm_os_commit(tables, l.index)) {
         gm_os_unmap(tables, l.total + heap);
         return false;
     }
@@ -230,6 +230,12 @@ static bool commit_table(void *table, size_t from, size_t to) {
     return to <= from || gm_os_commit((char *)table + from, to - from);
 }
 
+/* The primary arena's index is elsewhere while the heap is small (gm_pageindex_start_small). */
+static bool commit_index(struct gm_arena *a, size_t heap) {
+    if (a->index.small == NULL || heap <= GM_PAGEINDEX_SMALL * (size_t)GM_CHUNK_SIZE) return true;
+    return gm_os_commit(a->index.all_bits, (size_t)((char *)a->pages - (char *)a->index.all_bits)); /* the page table follows */
+}
+
 static void set_limit(size_t committed) {
     gm_store_release(&gm_space.limit16, committed >> GM_STATE_SHIFT);
     if (!gm_free_ignored) gm_store_release(&gm_space.free_limit16, committed >> GM_STATE_SHIFT);
@@ -237,7 +243,7 @@ static void set_limit(size_t committed) {
 
 bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
     size_t old = a->committed, new = old + bytes;
-    if (new > a->size || new < old) return false;
+    if (new > a->size || new < old || !commit_index(a, new)) return false;
     if (!commit_table(a->state, old >> GM_STATE_SHIFT, states_ready(a, new))) return false;
     if (!commit_table(a->pages, (old >> GM_PAGE_SHIFT) * 8, (new >> GM_PAGE_SHIFT) * 8)) return false;
     if (a == &gm_space.primary && !gm_meta_commit(new >> META_SHIFT)) return false;

@@ -46,12 +46,15 @@ enum gm_what gm_what_is(const void *address, struct gm_span **span, size_t *usab
     return freed && gm_is_aligned(p, GM_PAGE_SIZE) ? GM_FREED : GM_UNKNOWN;
 }
 
-/* A slot of the primary arena whose state is 0 goes to the thread's cache, or home. */
+/* A slot of the primary arena whose state is 0 goes to the thread's cache, or home. So does the first one of a thread that has
+ * allocated none of the class: it would come right back, and may lie on a line with what another thread uses (passive false
+ * sharing). Not the second: what only frees has to collect. */
 static void put_back(void *p, unsigned cls) {
     struct gm_cache *c = gm_cache_get();
     if (c) {
+        bool first = gm_class_size[cls] < GM_CACHE_LINE && gm_bin_is_new(c, cls);
         gm_cache_make_room(c, cls);
-        if (gm_cache_push(c, cls, p)) return;
+        if (!first && gm_cache_push(c, cls, p)) return;
     } else if (gm_load_relaxed(&gm_always_slow)) {
         gm_exact_free(p, gm_class_size[cls]);
     }

@@ -62,7 +62,7 @@ void *gm_os_reserve(void *hint, size_t size, size_t align) {
     uintptr_t page = gm_os_page_size();
     size_t extra = align > page ? align - page : 0;
     if (size + extra < size) return NULL;
-    char *p = map(hint, size, PROT_NONE, 0);
+    char *p = hint || extra == 0 ? map(hint, size, PROT_NONE, 0) : NULL; /* without a hint it would be aligned by chance only */
     if (p && gm_is_aligned((uintptr_t)p, align)) return leave_out(p, size);
     if (p) gm_os_unmap(p, size);
     p = map(NULL, size + extra, PROT_NONE, 0);
