@@ -19,7 +19,7 @@
 
 bool gm_gc_start(bool shared) {
     gm_init_once();
-    gm_class_leave_end_room();
+    if (!gm_class_leave_end_room()) return false;
     gm_heap_lock();
     bool made = gm_arena_make_marks(shared);
     gm_heap_unlock();
