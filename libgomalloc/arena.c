@@ -1,5 +1,5 @@
 /* See arena.h. Layout of one reservation, low to high: bitmaps and summaries of the page index
- * (ready as a whole once it is needed, touched as the heap grows), page table, slot states, the library's records
+ * (ready as a whole once it is needed, touched as the heap grows), page table, slot states by KiB and by 16 bytes, the library's records
  * (primary arena only, see meta.h), heap. */
 #include "libgomalloc/arena.h"
 
@@ -14,7 +14,7 @@ struct gm_space gm_space;
 uint8_t gm_colour;
 
 /* The size asked for first; halved until it can be had. 256 GiB is ten times what the machines at
- * hand have, costs one line in /proc/self/maps, and its tables are 16.3 GiB of equally unbacked
+ * hand have, costs one line in /proc/self/maps, and its tables are 16.8 GiB of equally unbacked
  * address space. Large memories get four times what they have, up to 1 TiB. */
 enum { MIN_PRIMARY_MIB = 2 };
 #define PRIMARY_DEFAULT ((size_t)256 << 30)
@@ -28,7 +28,7 @@ struct gm_arena *gm_sparse_arenas;      /* list; added to under the heap lock */
 static struct gm_arena *spare;          /* records of dropped arenas and of tries that failed; heap lock */
 
 struct layout {
-    size_t index, pages, state, meta, total; /* bytes before the heap: of the tables, and their sum */
+    size_t index, pages, medium, state, meta, total; /* bytes before the heap: of the tables, and their sum */
 };
 
 /* A span record takes at most 128 bytes per 8 KiB page (192 for class 8): twice that for records. */
@@ -39,9 +39,10 @@ static struct layout layout_of(size_t heap, size_t os_page, bool primary) {
     struct layout l;
     l.index = gm_align_up(chunks * sizeof(struct gm_pagebits) + gm_pageindex_bytes(chunks), os_page);
     l.pages = gm_align_up((heap >> GM_PAGE_SHIFT) * sizeof(uint64_t), os_page);
+    l.medium = gm_align_up((heap >> GM_STATE_MEDIUM_SHIFT) * sizeof(uint16_t), os_page);
     l.state = gm_align_up(heap >> GM_STATE_SHIFT, os_page);
     l.meta = primary ? gm_align_up(heap >> META_SHIFT, 64 * 1024) : 0;
-    l.total = l.index + l.pages + l.state + l.meta;
+    l.total = l.index + l.pages + l.medium + l.state + l.meta;
     return l;
 }
 
@@ -133,7 +134,8 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     a->size = heap;
     a->committed = a->grown = 0;
     a->pages = (uint64_t *)(tables + l.index);
-    a->state = (uint8_t *)tables + l.index + l.pages;
+    a->medium = (uint16_t *)(tables + l.index + l.pages);
+    a->state = (uint8_t *)tables + l.index + l.pages + l.medium;
     a->marks = NULL;
     if (!make_marks(a)) {
         gm_os_unmap(tables, l.total + heap);
@@ -161,6 +163,7 @@ bool gm_arena_init(void) {
         if (!reserve(a, want, want >= GM_ARENA_SIZE ? GM_ARENA_SIZE : GM_CHUNK_SIZE)) continue;
         gm_space.base16 = a->base >> GM_STATE_SHIFT;
         gm_space.state = a->state;
+        gm_space.medium = a->medium;
         gm_space.state_bias = (uint8_t *)((uintptr_t)a->state - gm_space.base16);
         return true;
     }
@@ -245,6 +248,7 @@ bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
     size_t old = a->committed, new = old + bytes;
     if (new > a->size || new < old || !commit_index(a, new)) return false;
     if (!commit_table(a->state, old >> GM_STATE_SHIFT, states_ready(a, new))) return false;
+    if (!commit_table(a->medium, (old >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium, (new >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium)) return false;
     if (!commit_table(a->pages, (old >> GM_PAGE_SHIFT) * 8, (new >> GM_PAGE_SHIFT) * 8)) return false;
     if (a == &gm_space.primary && !gm_meta_commit(new >> META_SHIFT)) return false;
     if (!gm_os_commit((void *)(a->base + old), bytes)) return false;
@@ -285,15 +289,19 @@ void gm_arena_drop(struct gm_arena *a) {
     spare = a;
 }
 
+/* What lies beyond what `keep` bytes of heap need of a table of so many heap bytes an entry. */
+static void shrink_table(void *table, size_t entry, unsigned shift, size_t keep, size_t size) {
+    size_t page = gm_os_page_size(), from = gm_align_up((keep >> shift) * entry, page), to = gm_align_up((size >> shift) * entry, page);
+    if (to > from) gm_os_unmap((char *)table + from, to - from);
+}
+
 void gm_arena_shrink(struct gm_arena *a, size_t keep) {
-    size_t page = gm_os_page_size();
     keep = gm_align_up(gm_max(keep, a->committed), GM_CHUNK_SIZE);
     if (a->size == 0 || keep >= a->size) return;
-    size_t state_from = gm_align_up(keep >> GM_STATE_SHIFT, page), state_to = gm_align_up(a->size >> GM_STATE_SHIFT, page);
-    size_t pages_from = gm_align_up((keep >> GM_PAGE_SHIFT) * 8, page), pages_to = gm_align_up((a->size >> GM_PAGE_SHIFT) * 8, page);
     gm_os_unmap((void *)(a->base + keep), a->size - keep);
-    if (state_to > state_from) gm_os_unmap(a->state + state_from, state_to - state_from);
-    if (pages_to > pages_from) gm_os_unmap((char *)a->pages + pages_from, pages_to - pages_from);
+    shrink_table(a->state, sizeof *a->state, GM_STATE_SHIFT, keep, a->size);
+    shrink_table(a->medium, sizeof *a->medium, GM_STATE_MEDIUM_SHIFT, keep, a->size);
+    shrink_table(a->pages, sizeof *a->pages, GM_PAGE_SHIFT, keep, a->size);
     if (a == &gm_space.primary) gm_meta_shrink_region(keep >> META_SHIFT);
     size_t marks_to = marks_bytes(a);
     a->size = keep;
@@ -302,5 +310,6 @@ void gm_arena_shrink(struct gm_arena *a, size_t keep) {
 
 size_t gm_arena_table_bytes(const struct gm_arena *a) {
     size_t c = a->committed, zero = gm_load_relaxed(&a->index.zero_pages) << GM_PAGE_SHIFT;
-    return ((c > zero ? c - zero : 0) >> GM_STATE_SHIFT) + (c >> GM_PAGE_SHIFT) * 8 + (c >> GM_CHUNK_SHIFT) * sizeof(struct gm_pagebits);
+    size_t backed = c > zero ? c - zero : 0;
+    return (backed >> GM_STATE_SHIFT) + (backed >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium + (c >> GM_PAGE_SHIFT) * 8 + (c >> GM_CHUNK_SHIFT) * sizeof(struct gm_pagebits);
 }

@@ -95,9 +95,10 @@ static void check(void) {
 }
 
 static void print_array(const char *type, const char *name, int n, int (*value)(int)) {
-    printf("\n%s %s[%d] = {", type, name, n);
+    if (type) printf("\n%s %s[%d] = {", type, name, n);
+    else printf("\n  .%s = {", name);
     for (int i = 0; i < n; i++) printf("%s%d,", i % 16 ? " " : "\n    ", value(i));
-    printf("\n};\n");
+    printf("\n%s\n", type ? "};" : "  },");
 }
 static int size_at(int c) { return class[c].size; }
 static int pages_at(int c) { return class[c].pages; }
@@ -129,8 +130,9 @@ int main(void) {
     print_array("const uint8_t", "gm_class_pages", classes, pages_at);
     print_array("const uint16_t", "gm_class_slots", classes, slots_at);
     print_array("const uint32_t", "gm_class_reciprocal", classes, reciprocal_at);
-    print_array("uint8_t", "gm_class_small", 1024 + 1, small_at);
-    print_array("uint8_t", "gm_class_medium", (MAX_SMALL - 1024) / STEP + 1, medium_at);
-    printf("#endif\n");
+    printf("\nconst struct gm_class_tables gm_class_tables = {");
+    print_array(NULL, "small", 1024 + 1, small_at);
+    print_array(NULL, "medium", (MAX_SMALL - 1024) / STEP + 1, medium_at);
+    printf("};\n#endif\n");
     return 0;
 }

@@ -152,7 +152,7 @@ void gm_span_verify(const struct gm_span *s) {
         if (!(gm_load_relaxed(&s->home[i / 64]) >> (i & 63) & 1)) continue;
         bits++;
         uintptr_t slot = gm_span_slot(s, i);
-        if (s->cls != GM_CLASS_8) GM_CHECK(gm_load_relaxed(gm_arena_state_of(s->arena, slot)) == 0);
+        if (s->cls != GM_CLASS_8) GM_CHECK(gm_state_get(s->arena, slot, s->cls) == 0);
         else GM_CHECK(gm_load_relaxed((uint8_t *)s->side + i) == 0);
     }
     GM_CHECK(bits == gm_load_relaxed(&s->nfree));
