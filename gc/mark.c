@@ -433,14 +433,14 @@ void gc_mark_root_word(uintptr_t word, bool from_stack) {
 
 /* Aligned words of data. Most are no addresses of the heap; eight of them are known not to be by one branch. */
 static void root_words(struct worker *w, const uintptr_t *word, const uintptr_t *end) {
-    enum { AT_ONCE = 8 };
+    enum { STRIDE = 8 };
     uintptr_t base = heap.base, bytes = heap.bytes;
     w->totals.words_checked += (size_t)(end - word);
-    for (; word + AT_ONCE <= end; word += AT_ONCE) {
+    for (; word + STRIDE <= end; word += STRIDE) {
         unsigned any = heap.sparse;
-        for (unsigned i = 0; i < AT_ONCE; i++) any |= gm_load_relaxed(&word[i]) - base < bytes;
+        for (unsigned i = 0; i < STRIDE; i++) any |= gm_load_relaxed(&word[i]) - base < bytes;
         if (GM_LIKELY(!any)) continue;
-        for (unsigned i = 0; i < AT_ONCE; i++) root(w, gm_load_relaxed(&word[i]), false);
+        for (unsigned i = 0; i < STRIDE; i++) root(w, gm_load_relaxed(&word[i]), false);
     }
     for (; word < end; word++) root(w, gm_load_relaxed(word), false);
 }
