@@ -156,9 +156,15 @@ $B/tests/programs/plugins/%.so: tests/programs/plugins/%.cpp
 	$(CXX) $(filter-out -std=gnu17,$(TESTFLAGS)) -std=gnu++17 -fPIC -shared -o $@ $<
 
 test_programs := $(host_tests) $(gc_tests) $(misuse_programs) $(fuzz_programs) $(golden_programs) $(plugins)
-test-programs: all $(unit_tests) $(inside_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs))
+# The manual too: several tests install, and two at a time must find nothing left to be made.
+test-programs: all $(unit_tests) $(inside_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs) $B/gomalloc.3 $B/gomalloc.7 $B/gosched.3 $B/gomalloc.pc)
 
-PROVE := prove --timer --exec tests/exec
+# Two at a time, as none of them minds company; but for those that hold memory or time against a bound of the machine's, which are
+# alone, and what the release build and the sources tell, which is asked once.
+PROVE := prove --timer --failures --comments --exec tests/exec
+alone_tests = $(filter $(addprefix %/programs/,exchange fork scavenge threads thp footprint.sh servers.sh figures.sh) %/golden/pages.sh,$(1))
+release_only := $(filter tests/lint/% tests/golden/% $(addprefix tests/programs/,aarch64.sh footprint.sh servers.sh \
+                gosched_doc.sh gosched_lines.sh schedtrace.sh sync_cxx.sh),$(scripts))
 SUB = $(MAKE) --no-print-directory -s
 
 setup-%:
@@ -178,13 +184,17 @@ test: setup-test
 	@$(SUB) VARIANT=ubsan prove-unit
 	@$(SUB) VARIANT=tsan prove-unit
 
+all_tests = $(unit_tests) $(inside_tests) $(fuzz_programs) $(host_tests) $(gc_tests) $(gc_tests:%=%.fork) \
+            $(if $(filter release,$(VARIANT)),$(scripts),$(filter-out $(release_only),$(scripts)))
 prove: test-programs
 	@echo "== $(VARIANT)"
-	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests) $(inside_tests) $(fuzz_programs) $(host_tests) $(gc_tests) $(gc_tests:%=%.fork) $(scripts)
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) -j2 $(filter-out $(call alone_tests,$(all_tests)),$(all_tests))
+	@echo "== $(VARIANT), one at a time"
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(call alone_tests,$(all_tests))
 
 prove-unit: test-programs
 	@echo "== $(VARIANT): unit tests"
-	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests)
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) -j2 $(unit_tests)
 
 # ---- campaigns
 
