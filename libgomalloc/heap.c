@@ -229,6 +229,15 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, b
     return true;
 }
 
+/* Behind the lock: what growth costs is paid, and a span that found no place is none. */
+static struct gm_span *settled(struct gm_span *s, bool placed, size_t grown) {
+    if (grown) pay_for_growth(grown);
+    if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
+    if (placed) return s;
+    gm_span_delete(s);
+    return NULL;
+}
+
 struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags) {
     bool zero;
     size_t grown;
@@ -238,11 +247,7 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags)
     gm_lock(&heap_lock);
     bool placed = place_locked(s, gm_class_pages[cls], 1, anywhere, &zero, &grown);
     gm_unlock(&heap_lock);
-    if (grown) pay_for_growth(grown);
-    if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
-    if (placed) return s;
-    gm_span_delete(s);
-    return NULL;
+    return settled(s, placed, grown);
 }
 
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero) {
@@ -262,11 +267,7 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
         stats.large_total += npages << GM_PAGE_SHIFT;
     }
     gm_unlock(&heap_lock);
-    if (grown) pay_for_growth(grown);
-    if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
-    if (placed) return s;
-    gm_span_delete(s);
-    return NULL;
+    return settled(s, placed, grown);
 }
 
 bool gm_heap_zero_by_release(struct gm_span *s) {
