@@ -175,7 +175,7 @@ TEST(tiny_blocks_die_as_wholes_and_open_ones_stay) {
     expect(gm_owns(again));
 }
 
-TEST(large_objects_in_pieces) {
+TEST_LIMIT(large_objects_in_pieces, 60) {
     enum { MANY = 300000 };
     void **array = gm_alloc_zeroed(MANY * sizeof *array);
     for (int i = 0; i < MANY; i++) array[i] = gm_alloc_zeroed(16);
@@ -193,11 +193,11 @@ TEST(large_objects_in_pieces) {
 }
 
 /* Each is reached by one pointer, which is the last word of all that a worker has left to look at. */
-TEST(a_chain_of_large_objects_linked_at_their_ends) {
-    enum { CHAIN = 12 };
+TEST_LIMIT(a_chain_of_large_objects_linked_at_their_ends, 60) {
+    enum { CHAIN = 6 };
     void *root = NULL, *last = NULL;
     for (size_t i = 0, words; i < CHAIN; i++, root = last) {
-        words = 20000 + 25000 * i; /* from two pieces up */
+        words = 20000 + 4000 * i; /* from two pieces up */
         last = gm_alloc_zeroed(words * sizeof(void *));
         ((void **)last)[words - 1] = root ? (char *)root + 1000 * i : NULL;
     }
