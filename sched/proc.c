@@ -47,7 +47,8 @@
  *
  * Both are judged by what came of them (find.c). `worth` is how long those that were woken lately had work until they
  * ran out of it: less than a sleep and a wake-up cost, and the next surplus, a burst of expired timers say, is run
- * by the P that has it. `lull` is how long an M was without work lately: longer than that, and the spinning is cut short. Single
+ * by the P that has it. `lull` is how long an M was without work lately: longer than that, and the spinning is cut short, as it is where a
+ * timer is due sooner. Single
  * samples count a quarter and are capped, so one good experience outweighs several bad ones, and there is
  * always another one soon: by sysmon's look, of which the next paragraph tells.
  *
