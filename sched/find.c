@@ -9,7 +9,7 @@
 enum {
     FAIRNESS = 61,
     ROUNDS = 60,       /* of stealing before sleep: about 30 us, twice what a wake-up costs */
-    FEW_ROUNDS = 4,    /* where lulls are longer than that */
+    FEW_ROUNDS = 4,    /* where lulls are longer than that, or known to end */
     PAUSES = 40,       /* between two rounds: half a microsecond */
     NEXT_ROUND = 4     /* from this round on, and in the last one, `next` may be stolen */
 };
@@ -136,7 +136,9 @@ static struct gs_g *spin(struct gs_m *m) {
         gm_store_relaxed(&m->spinning, true);
         gm_add_relaxed(&gs_sched.spinning, 1);
     }
-    int rounds = gm_load_relaxed(&gs_sched.lull) < GS_LULL_PAYS ? ROUNDS : FEW_ROUNDS;
+    /* Where a timer is due before the spinning would end, a thread is woken soon in any case. */
+    bool brief = gm_load_relaxed(&gs_sched.lull) >= GS_LULL_PAYS || gs_earliest_timer() < m->out_of_work + GS_LULL_PAYS;
+    int rounds = brief ? FEW_ROUNDS : ROUNDS;
     for (int round = 0; round < rounds && !gm_load_relaxed(&p->preempt); round++) {
         struct gs_g *g = steal_round(p);
         if (!g && (round >= NEXT_ROUND || round + 1 == rounds)) g = steal_next(p);

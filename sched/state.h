@@ -93,6 +93,7 @@ void gs_hand_off(struct gs_p *p);                    /* the holder lets go of p:
 struct gs_p *gs_idle_get(void);                      /* the lock is held */
 void gs_idle_put(struct gs_p *p);                    /* the lock is held */
 bool gs_worker_new(struct gs_p *p, bool spinning);   /* false: no thread */
+int64_t gs_earliest_timer(void);                     /* nanotime; INT64_MAX: none. A hint */
 bool gs_keep_time(struct gs_m *m);                   /* be the keeper; false: there is nothing to wait for, or another one is */
 
 /* ---- world.c */

@@ -191,7 +191,7 @@ void gs_sleep_m(struct gs_m *m) {
     m->next_p = NULL;
 }
 
-static int64_t earliest_timer(void) {
+int64_t gs_earliest_timer(void) {
     int64_t first = INT64_MAX;
     for (unsigned i = 0, n = gm_load_acquire(&gs_sched.p_made); i < n; i++) {
         int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
@@ -204,7 +204,7 @@ static bool poll_wanted(void) { return gm_load_acquire(&gs_hooks.poll) && gm_loa
 
 /* The last P is to become idle and nobody would keep the time. The lock is held. */
 static bool keeper_missing(void) {
-    return gs_sched.idle_p_count + 1 == gs_sched.procs && !gs_sched.in_poller && (poll_wanted() || earliest_timer() != INT64_MAX);
+    return gs_sched.idle_p_count + 1 == gs_sched.procs && !gs_sched.in_poller && (poll_wanted() || gs_earliest_timer() != INT64_MAX);
 }
 
 void gs_hand_off(struct gs_p *p) {
@@ -230,7 +230,7 @@ void gs_hand_off(struct gs_p *p) {
 static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
     bool wanted = poll_wanted();
     gs_sched_lock();
-    int64_t until = earliest_timer();
+    int64_t until = gs_earliest_timer();
     bool keep = !m->locked_g && !gs_sched.in_poller && !gs_sched.stopping && (until != INT64_MAX || wanted);
     if (keep) {
         gs_sched.keeper = m;
