@@ -210,12 +210,12 @@ static void keep_limit(void) {
     if (want > dirty) squeeze();
 }
 
-/* Gives the record its pages. False: out of memory. Heap lock. */
-static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, bool anywhere, bool *zero,
+/* Gives the record its pages, where `room` more are free behind them. False: out of memory. Heap lock. */
+static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t align_pages, bool anywhere, bool *zero,
                          size_t *grown) {
     size_t page, had = gm_space.primary.committed;
     *grown = 0;
-    struct gm_arena *a = find_or_grow(npages, align_pages, anywhere, &page);
+    struct gm_arena *a = find_or_grow(npages + room, align_pages, anywhere, &page);
     if (!a) return false;
     *grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0;
     *zero = gm_pageindex_take(&a->index, page, npages) == npages && !lazily_released;
@@ -245,7 +245,7 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags)
     if (!s) return NULL;
     s->flags = (uint8_t)flags;
     gm_lock(&heap_lock);
-    bool placed = place_locked(s, gm_class_pages[cls], 1, anywhere, &zero, &grown);
+    bool placed = place_locked(s, gm_class_pages[cls], 0, 1, anywhere, &zero, &grown);
     gm_unlock(&heap_lock);
     return settled(s, placed, grown);
 }
@@ -256,8 +256,9 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
     s->requested = requested;
     s->flags = (uint8_t)flags;
     gm_lock(&heap_lock);
-    size_t grown;
-    bool placed = place_locked(s, npages, align_pages, true, zero, &grown);
+    size_t grown, room = flags & GM_HEAP_ROOM ? npages / 2 : 0;
+    bool placed = place_locked(s, npages, room, align_pages, true, zero, &grown) ||
+                  (room && place_locked(s, npages, 0, align_pages, true, zero, &grown));
     if (placed) {
         stats.large_mallocs++;
         stats.large_requested += requested;

@@ -139,6 +139,10 @@ static bool has_room(const struct gm_span *s, size_t n) {
            !(s->flags & GM_SPAN_SAMPLED);
 }
 
+/* Where such an object goes when it has to move: else it would move again at its next step, to the next hole just large
+ * enough. */
+static unsigned place_for(size_t pages, size_t before) { return with_room(pages, before) > pages ? GM_HEAP_ROOM : 0; }
+
 static bool resize(struct gm_span *s, size_t n) {
     size_t pages = pages_of(n), more = with_room(pages, s->npages);
     return (more > pages && gm_heap_resize(s, more, n)) || gm_heap_resize(s, pages, n);
@@ -158,7 +162,7 @@ void *gm_large_realloc(struct gm_span *s, size_t n) {
         if (s->npages < before) gm_scavenge_poll();
         return counted((void *)old, n);
     }
-    struct gm_span *to = new_large(n, 1, s->flags & (GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE), &zero);
+    struct gm_span *to = new_large(n, 1, (s->flags & (GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE)) | place_for(pages_of(n), before), &zero);
     gm_gc_keep(old);
     if (!to) return gm_out_of_memory();
     uintptr_t new = to->start;
