@@ -108,14 +108,13 @@ static void sweep_slots(struct page *p, unsigned size) {
 
 /* Slots above 1 KiB have a word each, one at most in a KiB. */
 static void sweep_medium(struct page *p, unsigned size) {
-    uint16_t *words = gm_arena_medium_of(p->arena, p->start);
     for (unsigned i = 0; i < GM_PAGE_SIZE >> GM_STATE_MEDIUM_SHIFT; i++) {
-        uint16_t word = gm_load_relaxed(&words[i]);
+        uint16_t *at = gm_arena_medium_of(p->arena, p->start + (i << GM_STATE_MEDIUM_SHIFT)), word = gm_load_relaxed(at);
         while (word & GM_STATE_CLASS && (word & GM_STATE_COLOUR) == next.white) {
             uintptr_t slot = p->start + (i << GM_STATE_MEDIUM_SHIFT) + (uintptr_t)(word >> 8 << GM_STATE_SHIFT);
             bool marked = gm_gc_marked(p->arena, slot);
             /* acquire: what the program did to an object comes before we give its slot away. */
-            if (!gm_cas_acquire(&words[i], &word, marked ? (uint16_t)(word ^ GM_STATE_COLOUR) : 0)) continue;
+            if (!gm_cas_acquire(at, &word, marked ? (uint16_t)(word ^ GM_STATE_COLOUR) : 0)) continue;
             if (marked) p->t.live_objects++;
             else p->slot[p->n++] = (void *)slot;
             if (!marked && (word & GM_STATE_CLASS) == GM_CLASS_8) p->odd = true;

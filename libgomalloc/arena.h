@@ -37,7 +37,7 @@ struct gm_arena {
     size_t committed;                /* ready memory from base on; changes under the heap lock */
     size_t grown;                    /* the most that `committed` has been: pages the index knows */
     uint8_t *state;                  /* of base; readable for `committed` bytes of heap */
-    uint16_t *medium;                /* of base; likewise: states of slots above 1 KiB */
+    uint16_t *medium;                /* likewise, states of slots above 1 KiB; that of base is the word before it */
     uint64_t *pages;                 /* of base; likewise */
     uint64_t *marks;                 /* a bit per 16 bytes of `size`, for the collector; NULL without it */
     struct gm_pageindex index;       /* guarded by the heap lock */
@@ -51,7 +51,7 @@ struct gm_space {
     uintptr_t free_limit16;          /* the same; 0 while free() is ignored (hooks.h), so that all frees go the slow way */
     uint8_t *state;                  /* state byte of base */
     uint8_t *state_bias;             /* state - base16: state_bias[p >> 4] */
-    uint16_t *medium;                /* word of base */
+    uint16_t *medium;                /* word behind that of base */
     struct gm_arena primary;
     struct gm_pageindex_small small_index; /* the primary's, while it is small (a sparse arena's tables are small) */
 } GM_ALIGNED(64);
@@ -118,12 +118,14 @@ GM_INLINE struct gm_arena *gm_arena_next(struct gm_arena *a) {
     return a == &gm_space.primary ? gm_load_acquire(&gm_sparse_arenas) : a->next;
 }
 
+/* Where the lowest of a's tables beside the index begins. */
+GM_INLINE uintptr_t gm_arena_low(const struct gm_arena *a) { return (uintptr_t)(a->medium - (a->size >> GM_STATE_MEDIUM_SHIFT)); }
 GM_INLINE size_t gm_arena_page_of(const struct gm_arena *a, uintptr_t p) { return (p - a->base) >> GM_PAGE_SHIFT; }
 GM_INLINE uint8_t *gm_arena_state_of(const struct gm_arena *a, uintptr_t p) { /* of a slot up to 1 KiB */
     return a->state + ((p - a->base) >> GM_STATE_SHIFT);
 }
 GM_INLINE uint16_t *gm_arena_medium_of(const struct gm_arena *a, uintptr_t p) { /* above */
-    return a->medium + ((p - a->base) >> GM_STATE_MEDIUM_SHIFT);
+    return a->medium - 1 - ((p - a->base) >> GM_STATE_MEDIUM_SHIFT);
 }
 /* A medium slot's word with state 0, but for which the word is 0: where in its KiB it starts. */
 #define GM_MEDIUM_PLACE(p) ((uint16_t)(((uintptr_t)(p) >> GM_STATE_SHIFT & 63) << 8))

@@ -38,7 +38,7 @@ GM_INLINE void *gm_alloc_pop_medium(struct gm_cache *c, size_t n, size_t cls) {
     gm_count_add(&more->mallocs[cls - GM_FIRST_MEDIUM], 1);
     gm_count_add(&more->requested[cls - GM_FIRST_MEDIUM], n);
     uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT) - gm_space.base16;
-    gm_store_relaxed(&gm_space.medium[i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT)], (uint16_t)(cls | c->colour | (i & 63) << 8));
+    gm_store_relaxed(&gm_space.medium[~(intptr_t)(i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT))], (uint16_t)(cls | c->colour | (i & 63) << 8));
     return p;
 }
 

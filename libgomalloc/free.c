@@ -122,7 +122,7 @@ static GM_NOINLINE void free_missed(void *p, size_t cls) {
 /* The first table of states says nothing of p, which is in the primary arena: here is the hit path of slots above 1 KiB. */
 static inline void free_medium(void *p) {
     uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT) - gm_space.base16;
-    uint16_t *word = &gm_space.medium[i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT)];
+    uint16_t *word = &gm_space.medium[~(intptr_t)(i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT))];
     size_t state = gm_load_relaxed(word) ^ (i & 63) << 8;
     size_t cls = state <= UINT8_MAX ? state & GM_STATE_CLASS : 0;
     struct gm_cache *c = gm_load_relaxed(&gm_tc);

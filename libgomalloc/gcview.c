@@ -85,7 +85,7 @@ void gm_gc_each_private(void (*fn)(void *arg, uintptr_t low, uintptr_t high), vo
         size_t committed = gm_load_relaxed(&a->committed);
         if (a->size == 0) continue;
         fn(arg, a->base, a->base + a->size);
-        fn(arg, (uintptr_t)a->pages, (uintptr_t)a->state + (committed >> GM_STATE_SHIFT)); /* those by KiB lie between them */
+        fn(arg, gm_arena_low(a), (uintptr_t)a->state + (committed >> GM_STATE_SHIFT)); /* one after the other */
         if (a->marks) fn(arg, (uintptr_t)a->marks, (uintptr_t)a->marks + (a->size >> (GM_STATE_SHIFT + 3)));
     }
     fn(arg, (uintptr_t)&gm_space, (uintptr_t)(&gm_space + 1));

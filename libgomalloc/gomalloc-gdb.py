@@ -137,7 +137,7 @@ class Heap:
         if span.cls == CLASS_8:
             return memory(int(span.record["side"]) + slot, 1)[0] != 0
         if span.size > SMALL_MAX:  # a word for each KiB: its high byte says where in it the slot starts
-            word = memory(arena.medium + ((at - arena.base) >> 10) * 2, 2)
+            word = memory(arena.medium - 2 - ((at - arena.base) >> 10) * 2, 2)
             return word[0] != 0 and word[1] == (at >> STATE_SHIFT) & 63
         return memory(arena.state + ((at - arena.base) >> STATE_SHIFT), 1)[0] != 0
 

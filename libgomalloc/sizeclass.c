@@ -1,10 +1,8 @@
 /* The generated tables, in one object. */
+#define GM_SIZECLASS_TABLES
 #include "libgomalloc/sizeclass.h"
 
 #include "libgomalloc/meta.h"
-
-#define GM_SIZECLASS_TABLES
-#include "libgomalloc/sizeclass_table.h"
 
 const struct gm_class_tables *gm_classes = &gm_class_tables;
 size_t gm_class_end_room;

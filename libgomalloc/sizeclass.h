@@ -5,7 +5,6 @@
 #define GM_SIZECLASS_H
 
 #include "libgomalloc/base/compiler.h"
-#include "libgomalloc/sizeclass_table.h"
 
 #define GM_SMALL_MAX  1024          /* found by a table that has an entry for every size */
 #define GM_MEDIUM_MAX 32768         /* found in steps of 32; above: a span of its own */
@@ -13,17 +12,19 @@
 #define GM_CLASS_8    1
 #define GM_CLASS_16   2
 
-extern GM_HIDDEN const uint16_t gm_class_size[GM_CLASSES];       /* bytes of a slot */
-extern GM_HIDDEN const uint8_t gm_class_pages[GM_CLASSES];       /* 8 KiB pages of a span */
-extern GM_HIDDEN const uint16_t gm_class_slots[GM_CLASSES];      /* slots of a span */
-extern GM_HIDDEN const uint32_t gm_class_reciprocal[GM_CLASSES]; /* offset / size == offset * reciprocal >> 32 */
-
 /* Size to class. The tables in use are reached by a pointer, so that they are part of the program text, which costs a
  * process nothing, although a collector wants others. */
 struct gm_class_tables {
     uint8_t small[GM_SMALL_MAX + 1];
     uint8_t medium[(GM_MEDIUM_MAX - GM_SMALL_MAX) / GM_MEDIUM_STEP + 1];
 };
+#include "libgomalloc/sizeclass_table.h"
+
+extern GM_HIDDEN const uint16_t gm_class_size[GM_CLASSES];       /* bytes of a slot */
+extern GM_HIDDEN const uint8_t gm_class_pages[GM_CLASSES];       /* 8 KiB pages of a span */
+extern GM_HIDDEN const uint16_t gm_class_slots[GM_CLASSES];      /* slots of a span */
+extern GM_HIDDEN const uint32_t gm_class_reciprocal[GM_CLASSES]; /* offset / size == offset * reciprocal >> 32 */
+
 extern GM_HIDDEN const struct gm_class_tables gm_class_tables, *gm_classes;
 
 /* Bytes that an object is made larger than asked for, 0 or 1; and the call that makes it 1, before there are threads.
