@@ -143,6 +143,7 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     a->base = (uintptr_t)p + before;
     a->size = heap;
     a->committed = a->grown = 0;
+    a->index_bytes = l.index;
     a->pages = (uint64_t *)meet;
     a->medium = (uint16_t *)meet;
     a->state = (uint8_t *)tables + l.index + l.both;
@@ -254,7 +255,7 @@ static bool commit_table(void *table, bool down, size_t from, size_t to) {
 /* The primary arena's index is elsewhere while the heap is small (gm_pageindex_start_small). */
 static bool commit_index(struct gm_arena *a, size_t heap) {
     if (a->index.small == NULL || heap <= GM_PAGEINDEX_SMALL * (size_t)GM_CHUNK_SIZE) return true;
-    return gm_os_commit(a->index.all_bits, layout_of(a->size, gm_os_page_size(), true).index);
+    return gm_os_commit(a->index.all_bits, a->index_bytes);
 }
 
 static void set_limit(size_t committed) {

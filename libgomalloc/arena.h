@@ -41,6 +41,7 @@ struct gm_arena {
     uint64_t *pages;                 /* of base; likewise */
     uint64_t *marks;                 /* a bit per 16 bytes of `size`, for the collector; NULL without it */
     struct gm_pageindex index;       /* guarded by the heap lock */
+    size_t index_bytes;              /* of its memory, for the size reserved at first */
     struct gm_arena *next;           /* list of all but the primary */
 };
 
