@@ -69,7 +69,7 @@
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40, WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 16 << 20 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40, WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 32 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
