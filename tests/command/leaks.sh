@@ -43,7 +43,21 @@ clean_programs() {
     local python
     python=$(PATH=/usr/bin:$PATH type -P python3)
     clean ls / && clean cat /etc/passwd && clean grep root /etc/passwd && clean sed s/a/b/ /etc/passwd && clean awk 1 /etc/passwd && clean bash -c 'x=1' &&
-        clean find /etc -maxdepth 1 && clean sqlite3 :memory: 'select 1' && clean git log -2 && clean env PYTHONMALLOC=malloc "$python" -c 'x = [1]'
+        clean find /etc -maxdepth 1 && clean "$(gcc -print-prog-name=cc1)" -quiet -O2 -o /dev/null tests/command/hosts/planted.c -I. && clean sqlite3 :memory: 'select 1' && clean git log -2 && clean env PYTHONMALLOC=malloc "$python" -c 'x = [1]'
+}
+
+# Programs that do lose memory lose as much of it under valgrind.
+as_valgrind_says() {
+    need valgrind sort tar
+    same_as_valgrind sort /etc/passwd && same_as_valgrind tar cf /dev/null /etc/passwd
+}
+same_as_valgrind() {
+    local theirs
+    theirs=$(valgrind --leak-check=full "$@" 2>&1 >/dev/null </dev/null | tr -d , | sed -n 's/.*\(definitely\|indirectly\) lost: \([0-9]* bytes in [0-9]*\) block.*/\2/p' | tr '\n' ';')
+    run leaks -o "$SCRATCH/report" -- "$@" >/dev/null 2>&1 </dev/null
+    cat "$SCRATCH/report"
+    echo "valgrind: $theirs"
+    [[ -z $theirs ]] || [[ $(sed -n '1s/[^:]*: \([0-9]* bytes in [0-9]*\) blocks* definitely lost, \([0-9]* bytes in [0-9]*\) block.*/\1;\2;/p' "$SCRATCH/report") == "$theirs" ]]
 }
 
 live() { # ARGUMENTS: a leaky process that waits; its id in $pid, the addresses it printed in $addresses
@@ -158,7 +172,7 @@ check one_pointer_short finds one_short lose_one_short 1 2222
 check dead_thread finds thread lose_in_thread 1 3333
 check dead_thread_whose_stack_is_joined_with_others finds joined lose_in_thread 1 3333
 check unloaded_library finds lib lose_in_library 1 4444
-for name in all_at_once nothing_lost status_of_the_program no_exit_no_report clean_programs a_live_process without_sites a_stopped_process undisturbed chains no_chain in_gdb \
+for name in all_at_once nothing_lost status_of_the_program no_exit_no_report clean_programs as_valgrind_says a_live_process without_sites a_stopped_process undisturbed chains no_chain in_gdb \
     refuses; do
     check $name $name
 done
