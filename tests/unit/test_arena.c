@@ -10,21 +10,6 @@
 
 #define PRIMARY gm_space.primary
 
-/* What AMD's first-level cache takes for the same line, of addresses with the same bits 6 to 11 (Lipp and others, Take A Way, 2020). */
-static unsigned way_hash(uintptr_t p) {
-    unsigned h = 0;
-    for (unsigned i = 0; i < 8; i++) h |= (unsigned)((p >> (12 + i) ^ p >> (i < 3 ? 27 - i : 17 + i)) & 1) << i;
-    return h;
-}
-
-TEST(hot_pages_are_told_apart_by_the_cache) {
-    gm_init_once();
-    unsigned heap = way_hash(PRIMARY.base), state = way_hash((uintptr_t)PRIMARY.state), record = way_hash((uintptr_t)gm_cache_get());
-    expect(heap != state);
-    expect(heap != record);
-    expect(state != record);
-}
-
 /* Allocates objects of n bytes until there is no memory; how many. They are chained by their contents. */
 static size_t exhaust(size_t n, void **chain) {
     size_t made = 0;
