@@ -97,14 +97,6 @@ void gc_fork_wait(int64_t timeout_ns) {
 
 const struct gc_fork_result *gc_fork_result(void) { return shared; }
 
-void gc_fork_abandon(void) {
-    if (!child) return;
-    int saved = errno;
-    syscall(SYS_kill, child, SIGKILL);
-    reap();
-    errno = saved;
-}
-
 void gc_fork_forget(void) {
     child = 0;
     shared = NULL; /* the parent's page: a new one is made when needed */

@@ -25,8 +25,6 @@ unsigned gc_fork_poll(void);
 /* Sleeps until the child is done, at most timeout_ns. */
 void gc_fork_wait(int64_t timeout_ns);
 const struct gc_fork_result *gc_fork_result(void);
-/* Ends a child that runs. */
-void gc_fork_abandon(void);
 /* In the child of the host's own fork: the snapshot child is not ours. */
 void gc_fork_forget(void);
 
