@@ -270,24 +270,3 @@ void gc_sweep_totals(struct gc_sweep_totals *out) {
     out->live_objects = gm_load_relaxed(&totals.live_objects);
     out->live_bytes = gm_load_relaxed(&totals.live_bytes);
 }
-
-/* ---- mode leak */
-
-struct walk {
-    int colour;
-    void (*fn)(void *arg, uintptr_t p, size_t size, unsigned cls);
-    void *arg;
-};
-
-static void report_unmarked(void *arg, uintptr_t p, size_t size, uint8_t state) {
-    const struct walk *w = arg;
-    if (w->colour >= 0 && (state & GM_STATE_COLOUR) != w->colour) return;
-    struct gm_gc_object o;
-    if (gm_gc_find(p, &o) && !gm_gc_marked(o.arena, o.start))
-        w->fn(w->arg, p, size, o.kind == GM_GC_LARGE ? 0 : gm_class_of(size));
-}
-
-void gc_sweep_each_unmarked(int colour, void (*fn)(void *arg, uintptr_t p, size_t size, unsigned cls), void *arg) {
-    struct walk w = { colour, fn, arg };
-    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) gm_gc_each_object(a, 0, SIZE_MAX, report_unmarked, &w);
-}

@@ -89,8 +89,8 @@
  * THREADS THAT SLEEP hold what their caches hold. Once a second the scavenger's thread looks for caches that
  * nothing has changed in, proves that their owners sleep in the kernel, and hands them home: idle.c.
  *
- * LOCKS, in the order of lockrank.h: init, threads, tiny, one per class (central), heap, meta. The hit
- * paths take none, a common miss takes none (transfer, current span). */
+ * LOCKS, in the order of lockrank.h: init, threads, tiny, odd, one per class (central), heap, profile, meta, and the
+ * collector's own around them. The hit paths take none, a common miss takes none (transfer, current span). */
 #include "libgomalloc/central.h"
 #include "libgomalloc/fastpath.h"
 #include "libgomalloc/front.h"

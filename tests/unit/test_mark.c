@@ -278,24 +278,4 @@ TEST_LIMIT(random_graphs_keep_exactly_what_is_reachable, 60) {
     gm_central_verify();
 }
 
-TEST(unmarked_objects_are_listed_without_a_change) {
-    void *root = gm_alloc_zeroed(64), *small = gm_alloc(8), *large = gm_alloc(70000);
-    struct seen { void *p[8]; unsigned n; } seen = { .n = 0 };
-    collect(&root, 0, false); /* nothing from before is left, nor are these */
-    root = gm_alloc_zeroed(64), small = gm_alloc(8), large = gm_alloc(70000);
-    expect(gc_mark_begin(false));
-    gc_mark_at_stop();
-    gc_mark_root_word((uintptr_t)root, false);
-    gc_mark_drain(1, NULL);
-    expect(gc_mark_is_marked((uintptr_t)root) && !gc_mark_is_marked((uintptr_t)small));
-    void note(void *arg, uintptr_t p, size_t size, unsigned cls) {
-        struct seen *s = arg;
-        if (s->n < 8) s->p[s->n++] = (void *)p;
-    }
-    gc_sweep_each_unmarked(-1, note, &seen);
-    expect_eq(seen.n, 2);
-    expect((seen.p[0] == small && seen.p[1] == large) || (seen.p[1] == small && seen.p[0] == large));
-    expect(gm_owns(small) && gm_owns(large));
-}
-
 TEST_MAIN()
