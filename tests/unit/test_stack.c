@@ -292,11 +292,10 @@ TEST_LIMIT(trimming_disturbs_nobody, 60) {
     for (int i = 0; i < N; i++) go(comes_and_goes, NULL);
     size_t bytes = 0;
     int64_t end = check_now_ns() + (check_stress() ? INT64_C(30000000000) : INT64_C(1000000000));
-    while (check_now_ns() < end) bytes += go_release_stacks();
+    while (check_now_ns() < end || bytes == 0) bytes += go_release_stacks();
     gm_store_relaxed(&stop, 1);
     wait_for(&count, N);
     expect_eq(gm_load_acquire(&touched_wrong), 0);
-    expect(bytes > 0);
 }
 
 TEST_MAIN()
