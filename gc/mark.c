@@ -431,11 +431,29 @@ void gc_mark_root_word(uintptr_t word, bool from_stack) {
     root(&workers[0], word, from_stack);
 }
 
+/* Aligned words of data. Most are no addresses of the heap; eight of them are known not to be by one branch. */
+static void root_words(struct worker *w, const uintptr_t *word, const uintptr_t *end) {
+    enum { STRIDE = 8 };
+    uintptr_t base = heap.base, bytes = heap.bytes;
+    w->totals.words_checked += (size_t)(end - word);
+    for (; word + STRIDE <= end; word += STRIDE) {
+        unsigned any = heap.sparse;
+        for (unsigned i = 0; i < STRIDE; i++) any |= gm_load_relaxed(&word[i]) - base < bytes;
+        if (GM_LIKELY(!any)) continue;
+        for (unsigned i = 0; i < STRIDE; i++) root(w, gm_load_relaxed(&word[i]), false);
+    }
+    for (; word < end; word++) root(w, gm_load_relaxed(word), false);
+}
+
 /* Unaligned words are read as the bytes they are. */
 void gc_mark_root_range(uintptr_t low, uintptr_t high, unsigned step, bool from_stack) {
     struct worker *w = &workers[0];
     typedef uintptr_t __attribute__((aligned(1), may_alias)) loose;
     low = gm_align_up(low, step);
+    if (step == sizeof(uintptr_t) && !from_stack) {
+        if (low < high) root_words(w, (const uintptr_t *)low, (const uintptr_t *)gm_align_down(high, step));
+        return;
+    }
     for (; low + sizeof(uintptr_t) <= high; low += step) {
         root(w, *(const volatile loose *)low, from_stack);
         w->totals.words_checked++;

@@ -158,7 +158,7 @@ unsigned gm_central_take(unsigned cls, void **out, unsigned want) {
         if (!s) return 0;
         gm_lock(&c->lock);
     }
-    unsigned n = gm_span_take(s, out, want);
+    unsigned n = gm_span_take_line(s, out, want);
     settle(c, s, gm_load_relaxed(&s->nfree));
     gm_unlock(&c->lock);
     count_out(c, cls, (int)n);

@@ -15,10 +15,11 @@
  * ends an object keeps its address in a register until the state is stored (gm_gc_keep).
  *
  * Which slot states lie where:
- *   slots of 16 bytes and more    a byte of the arena's flat table: class | colour
+ *   slots of 16 bytes to 1 KiB    a byte of the arena's flat table: class | colour
+ *   above that                    a word of its table by KiB: class | colour | place in the KiB (gm_state_get)
  *   class 8                       a byte a slot in the span's side table; two slots share a mark bit
  *   large objects                 gm_span.state
- *   tiny blocks, pointer-free and uncollectable slots   flat table: GM_CLASS_8 | colour, "see the page entry" */
+ *   tiny blocks, pointer-free and uncollectable slots   as their class's: GM_CLASS_8 | colour, "see the page entry" */
 #ifndef GM_GCVIEW_H
 #define GM_GCVIEW_H
 

@@ -17,6 +17,7 @@ PAGE_SHIFT, CHUNK_SHIFT, STATE_SHIFT = 13, 21, 4
 PAGE = 1 << PAGE_SHIFT
 CHUNK_PAGES = 1 << (CHUNK_SHIFT - PAGE_SHIFT)
 CLASS_8 = 1
+SMALL_MAX = 1024
 SPAN_TINY = 4
 
 
@@ -67,6 +68,7 @@ class Arena:
     def __init__(self, value, name):
         self.base, self.committed = int(value["base"]), int(value["committed"])
         self.size, self.state, self.pages = int(value["size"]), int(value["state"]), int(value["pages"])
+        self.medium = int(value["medium"])
         index = value["index"]
         self.idle = int(index["free_pages"]) * PAGE
         self.released = int(index["zero_pages"]) * PAGE
@@ -134,6 +136,9 @@ class Heap:
         at = span.start + slot * span.size
         if span.cls == CLASS_8:
             return memory(int(span.record["side"]) + slot, 1)[0] != 0
+        if span.size > SMALL_MAX:  # a word for each KiB: its high byte says where in it the slot starts
+            word = memory(arena.medium - 2 - ((at - arena.base) >> 10) * 2, 2)
+            return word[0] != 0 and word[1] == (at >> STATE_SHIFT) & 63
         return memory(arena.state + ((at - arena.base) >> STATE_SHIFT), 1)[0] != 0
 
 

@@ -65,15 +65,17 @@ static size_t index_of(uint64_t e) { return ((e & UINT64_C(0xffffffffffff)) >> I
 static void read_arena(struct image *m, const struct gm_arena *from, bool parents) {
     m->arena = need_more(m->arena, (m->n + 1) * sizeof *m->arena);
     struct image_arena *a = &m->arena[m->n++];
-    *a = (struct image_arena){ .a = *from, .own_low = gm_min((uintptr_t)from->pages, from->base) };
-    size_t heap = heap_of(a), pages = from->committed >> GM_PAGE_SHIFT;
+    *a = (struct image_arena){ .a = *from, .own_low = gm_min(gm_arena_low(from), from->base) };
+    size_t heap = heap_of(a), pages = from->committed >> GM_PAGE_SHIFT, words = from->committed >> GM_STATE_MEDIUM_SHIFT;
     a->state = sparse(heap >> GM_STATE_SHIFT);
+    a->medium = sparse((heap >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium);
     a->pages = sparse((heap >> GM_PAGE_SHIFT) * sizeof *a->pages);
     a->content = sparse(heap);
     a->have = sparse(heap / IMAGE_PIECE / 8 + 8);
     a->marks = sparse(heap >> (GM_STATE_SHIFT + 3));
     a->parent = parents ? sparse(parents_bytes(a)) : NULL;
     if (!remote_read(&m->s->copy, from->state, a->state, from->committed >> GM_STATE_SHIFT) ||
+        !remote_read(&m->s->copy, from->medium - words, a->medium, words * sizeof *a->medium) ||
         !remote_read(&m->s->copy, from->pages, a->pages, pages * sizeof *a->pages))
         fail(1, "process %d: the heap's tables cannot be read", (int)m->s->pid);
     resolve(m->s, a);
@@ -95,6 +97,7 @@ void image_free(struct image *m) {
         struct image_arena *a = &m->arena[i];
         size_t heap = heap_of(a);
         unsparse(a->state, heap >> GM_STATE_SHIFT);
+        unsparse(a->medium, (heap >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium);
         unsparse(a->pages, (heap >> GM_PAGE_SHIFT) * sizeof *a->pages);
         unsparse(a->content, heap);
         unsparse(a->have, heap / IMAGE_PIECE / 8 + 8);
@@ -147,7 +150,8 @@ bool image_find(const struct image *m, uintptr_t p, struct heap_object *o) {
     if (i >= gm_class_slots[cls]) return false;
     o->size = gm_class_size[cls];
     o->start = start + i * o->size;
-    o->live = a->state[(o->start - a->a.base) >> GM_STATE_SHIFT] != 0;
+    struct gm_arena copy = { .base = a->a.base, .state = a->state, .medium = a->medium + (a->a.committed >> GM_STATE_MEDIUM_SHIFT) };
+    o->live = gm_state_get(&copy, o->start, cls) != 0;
     return true;
 }
 

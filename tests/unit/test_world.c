@@ -421,6 +421,17 @@ TEST(library_threads_are_left_alone) {
     pthread_join(t, NULL);
 }
 
+static void note_and_end(void) {
+    expect(gm_os_is_library_thread(gm_os_gettid()));
+    tids[0] = gm_os_gettid();
+}
+TEST_LIMIT(the_number_of_one_that_has_ended_is_anybodys, 30) {
+    expect(gm_os_thread_start(note_and_end, "short"));
+    while (tids[0] == 0 || gm_os_thread_exists(tids[0])) nap(1000000);
+    expect(!gm_os_is_library_thread(tids[0]));
+    expect_eq(gm_os_helpers(), 0);
+}
+
 TEST_LIMIT(a_child_holds_its_own_threads, 30) {
     pthread_t t = start(count, (void *)0);
     while (counters[0] == 0) sched_yield();
