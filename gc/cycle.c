@@ -134,7 +134,7 @@ static void scan_held(void) {
 }
 
 /* Not if a copy of the process would lack some of its memory (MADV_DONTFORK); and if it is for us to choose, not for a
- * heap that is marked in a few milliseconds, about what the copying takes. */
+ * heap that is marked in some 20 ms: such a program writes to most of its pages while the child marks, and each is copied. */
 static bool can_fork(void) {
     if (!use_fork || gm_load_relaxed(&gm_hooks.unforked)) return false;
     return gm_conf.barrier == GM_BARRIER_FORK || pacer.live + pacer.roots >= WORTH_A_FORK;

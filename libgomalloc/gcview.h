@@ -4,7 +4,8 @@
  *
  * A slot's state byte says that it is live and with which colour it was born. A cycle turns the colour
  * over while the world is held (gm_gc_flip): what exists then is white, what is born later is black.
- * Marking never touches states; it sets bits in a bitmap, one for 16 bytes of heap. The sweep takes each
+ * Marking never touches states; it sets bits in a bitmap, one for 16 bytes of heap. That of a live object's first 16
+ * bytes is its mark; others may be set as well, and mean nothing (mark.c). The sweep takes each
  * white slot by compare-and-swap: marked, it gets the new colour; unmarked, it gets state 0 and belongs to
  * the sweeper alone. A slot that is free or black is never touched.
  *
