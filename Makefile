@@ -33,7 +33,7 @@ preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
 # beginning come after the small variables that everybody writes, then what few processes use (preload/layout.ld
 # does the same for the text).
 TABLES := libgomalloc/lists libgomalloc/arena libgomalloc/nested libgomalloc/transfer
-RARE := libgomalloc/room libgomalloc/noscan libgomalloc/unwind libgomalloc/os/pagemap_linux
+RARE := libgomalloc/room libgomalloc/noscan libgomalloc/unwind libgomalloc/base/cfi libgomalloc/os/pagemap_linux
 late_objects := $(TABLES:%=$B/obj/%.o) $(RARE:%=$B/obj/%.o) $(filter $B/obj/gc/% $B/obj/sched/%,$(core_objects))
 objects := $(filter-out $(late_objects),$(core_objects) $(os_objects) $(preload_objects)) $(late_objects)
 
@@ -45,7 +45,7 @@ all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
 COLD := heap giveback holes guests room meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
-        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux thread fork dump deadlock symbol unwind frames line
+        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux file_linux thread fork dump deadlock symbol unwind cfi frames line
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile
@@ -67,9 +67,13 @@ $B/exports.map: preload/exports.txt preload/mkexports.sh
 	@mkdir -p $(@D)
 	sh preload/mkexports.sh preload/exports.txt > $@
 
+$B/others.list: preload/exports.txt preload/mkexports.sh
+	@mkdir -p $(@D)
+	sh preload/mkexports.sh preload/exports.txt others > $@
+
 # No NEEDED but libc; never unloaded (its code runs until the last thread is gone).
-$B/libgomalloc.so: $(objects) $B/exports.map preload/layout.ld
-	$(CC) -shared -o $@ $(objects) -Wl,--version-script=$B/exports.map -Wl,-soname,libgomalloc.so \
+$B/libgomalloc.so: $(objects) $B/exports.map $B/others.list preload/layout.ld
+	$(CC) -shared -o $@ $(objects) -Wl,--version-script=$B/exports.map -Wl,--dynamic-list=$B/others.list -Wl,-soname,libgomalloc.so \
 	    -Wl,-z,noseparate-code -Wl,-z,nodelete -Wl,-z,now -Wl,-z,initfirst -Wl,-z,noexecstack -Wl,--no-undefined -Wl,--as-needed \
 	    -Wl,-z,defs -Wl,-T,preload/layout.ld $(filter -fsanitize%,$(OPT.$(VARIANT)))
 
@@ -156,9 +160,15 @@ $B/tests/programs/plugins/%.so: tests/programs/plugins/%.cpp
 	$(CXX) $(filter-out -std=gnu17,$(TESTFLAGS)) -std=gnu++17 -fPIC -shared -o $@ $<
 
 test_programs := $(host_tests) $(gc_tests) $(misuse_programs) $(fuzz_programs) $(golden_programs) $(plugins)
-test-programs: all $(unit_tests) $(inside_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs))
+# The manual too: several tests install, and two at a time must find nothing left to be made.
+test-programs: all $(unit_tests) $(inside_tests) $(if $(filter release debug,$(VARIANT)),$(test_programs) $B/gomalloc.3 $B/gomalloc.7 $B/gosched.3 $B/gomalloc.pc)
 
-PROVE := prove --timer --exec tests/exec
+# Two at a time, as none of them minds company; but for those that hold memory or time against a bound of the machine's, which are
+# alone, and what the release build and the sources tell, which is asked once.
+PROVE := prove --timer --failures --comments --exec tests/exec
+alone_tests = $(filter $(addprefix %/programs/,exchange fork scavenge threads thp footprint.sh servers.sh figures.sh) %/golden/pages.sh,$(1))
+release_only := $(filter tests/lint/% tests/golden/% $(addprefix tests/programs/,aarch64.sh footprint.sh servers.sh \
+                gosched_doc.sh gosched_lines.sh schedtrace.sh sync_cxx.sh),$(scripts))
 SUB = $(MAKE) --no-print-directory -s
 
 setup-%:
@@ -178,13 +188,17 @@ test: setup-test
 	@$(SUB) VARIANT=ubsan prove-unit
 	@$(SUB) VARIANT=tsan prove-unit
 
+all_tests = $(unit_tests) $(inside_tests) $(fuzz_programs) $(host_tests) $(gc_tests) $(gc_tests:%=%.fork) \
+            $(if $(filter release,$(VARIANT)),$(scripts),$(filter-out $(release_only),$(scripts)))
 prove: test-programs
 	@echo "== $(VARIANT)"
-	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests) $(inside_tests) $(fuzz_programs) $(host_tests) $(gc_tests) $(gc_tests:%=%.fork) $(scripts)
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) -j2 $(filter-out $(call alone_tests,$(all_tests)),$(all_tests))
+	@echo "== $(VARIANT), one at a time"
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(call alone_tests,$(all_tests))
 
 prove-unit: test-programs
 	@echo "== $(VARIANT): unit tests"
-	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) $(unit_tests)
+	@GM_BUILD_DIR=$B BUILD=$B $(PROVE) -j2 $(unit_tests)
 
 # ---- campaigns
 
@@ -205,13 +219,19 @@ build/fuzz/fuzz: $(fuzz_sources) tests/fuzz/model.h $(CORE) $(OS)
 
 # ---- benchmarks
 
+# Everything: workloads, single paths, one page of both. ROUNDS=3 is a first look; the figures want the default.
 bench: setup-build all
 	@sh bench/setup.sh
-	bench/run
+	@$(SUB) bench-allocators
+	bench/run $(if $(ROUNDS),-n $(ROUNDS)) || echo 'bench/run: some cases failed, see above'
+	bench/micro/run $(if $(ROUNDS),-n $(ROUNDS)) || echo 'bench/micro/run: some cases failed, see above'
+	build/bench/bin/page build/bench/runs.csv build/bench/micro.csv >build/bench/bench.html
+	@echo 'build/bench/bench.html, build/bench/runs.csv, build/bench/micro.csv'
 
 # Programs measured against Go; those of C use the library as any program would, by linking it.
 BENCHFLAGS := -std=gnu17 -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -pthread -D_GNU_SOURCE -I. -Ilibgomalloc -Igc -Isched -MMD -MP
 bench_sched := $(patsubst bench/%.c,build/bench/%.o,$(filter-out bench/sched/load.c,$(wildcard bench/sched/*.c)))
+bench_micro := $(patsubst bench/%.c,build/bench/%.o,$(wildcard bench/micro/*.c))
 
 build/bench/%.o: bench/%.c Makefile
 	@mkdir -p $(@D)
@@ -223,6 +243,11 @@ build/bench/shim.o: bench/shim.cpp bench/shim.h Makefile
 
 build/bench/sched-c: $(bench_sched) build/bench/shim.o build/libgomalloc.so
 	$(CXX) -o $@ $(filter %.o,$^) -Lbuild -lgomalloc -Wl,-rpath,$(CURDIR)/build -lbenchmark -pthread
+
+# Single paths, for any allocator that is put in front: so this one is not linked with the library.
+$(bench_micro): BENCHFLAGS += $(patsubst %,-fno-builtin-%,malloc free calloc realloc aligned_alloc posix_memalign)
+build/bench/micro-paths: $(bench_micro) build/bench/shim.o
+	$(CXX) -o $@ $^ -lbenchmark -pthread
 
 build/bench/sched-load: bench/sched/load.c Makefile
 	@mkdir -p $(@D)
@@ -237,6 +262,15 @@ build/bench/gc-%-libgc: bench/gc/%.c bench/gc/garbage.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(BENCHFLAGS) -DWITH_LIBGC -o $@ $< -lgc
 
+build/bench/gc-%-freed: bench/gc/%.c bench/gc/garbage.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -DWITH_FREE -o $@ $<
+
+# The marker alone: inside the library.
+build/bench/gc-mark: bench/gc/mark.c build/libgomalloc.a
+	@mkdir -p $(@D)
+	$(CC) $(BENCHFLAGS) -DGM_BUILD -fno-builtin -ftls-model=initial-exec -o $@ $< build/libgomalloc.a -lm
+
 build/bench/gc-%: bench/gc/%.c bench/gc/garbage.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(BENCHFLAGS) -o $@ $<
@@ -249,10 +283,17 @@ build/bench/bin/runner: bench/runner.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
--include $(wildcard build/bench/*.d build/bench/sched/*.d)
+build/bench/bin/summary build/bench/bin/page: build/bench/bin/%: bench/%.c preload/command/style.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -DGM_BUILD -I. -o $@ $< -lm
 
-bench-programs: all build/bench/sched-c build/bench/sched-load build/bench/sched-go build/bench/gc-trees build/bench/gc-churn \
-                build/bench/gc-trees-libgc build/bench/gc-churn-libgc build/bench/gc-go build/bench/bin/runner
+-include $(wildcard build/bench/*.d build/bench/sched/*.d build/bench/micro/*.d)
+
+bench-allocators: build/bench/micro-paths build/bench/bin/summary build/bench/bin/page
+
+bench-programs: all bench-allocators build/bench/sched-c build/bench/sched-load build/bench/sched-go build/bench/gc-trees build/bench/gc-churn \
+                build/bench/gc-trees-libgc build/bench/gc-churn-libgc build/bench/gc-trees-freed build/bench/gc-churn-freed \
+                build/bench/gc-mark build/bench/gc-pss build/bench/gc-go build/bench/bin/runner
 
 bench-sched: setup-build all
 	@sh bench/setup.sh
@@ -263,6 +304,7 @@ bench-gc: setup-build all
 	@sh bench/setup.sh
 	@$(SUB) bench-programs
 	bench/gc/run
+	bench/gc/real
 
 # ---- what a user runs
 
@@ -312,4 +354,4 @@ sizeclass:
 clean:
 	rm -rf build
 
-.PHONY: all clean test prove prove-unit test-programs stress fuzz bench bench-programs bench-sched bench-gc demo install sizeclass
+.PHONY: all clean test prove prove-unit test-programs stress fuzz bench bench-allocators bench-programs bench-sched bench-gc demo install sizeclass

@@ -16,7 +16,7 @@
  * The list of cases is fixed and is not drawn again: the interval says how well the mean over *these* cases
  * is known. A case that failed under an allocator in any round has no ratio there and is in none of its
  * means. Since means over different cases do not compare, `common` takes only the cases in which no
- * allocator failed. */
+ * allocator failed. Single paths (bench/micro) have one figure, a time, and no mean. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -39,10 +39,15 @@ static const char *const metric_titles[METRICS] = {
     "Wall time (glibc in s)", "CPU time (glibc in s)", "Peak RSS (glibc in MiB)", "Page faults (glibc in thousands)"};
 static const double metric_units[METRICS] = {1e9, 1e9, 1024, 1000};
 
+static const char path_title[] = "Time (glibc in ns an item)";
+static const double path_unit = 1e3; /* their files have picoseconds */
+
 static struct one_case cases[MAX_CASES];
 static char allocs[MAX_ALLOCS][NAME];
 static struct cell *cells; /* [case][allocator] */
 static int case_count, alloc_count, rounds, base = -1;
+
+static int is_path(int c) { return strcmp(cases[c].kind, "path") == 0; }
 
 static struct cell *cell(int c, int a) { return &cells[c * MAX_ALLOCS + a]; }
 
@@ -187,6 +192,7 @@ enum set { ALL, REAL, SYNTHETIC, COMMON, WITH_MICRO, SETS };
 static const char *const set_names[SETS] = {"all", "real", "synthetic", "common", "with-micro"};
 
 static int in_set(enum set s, int c) {
+    if (is_path(c)) return 0;
     int micro = strcmp(cases[c].kind, "micro") == 0, real = strcmp(cases[c].kind, "real") == 0;
     switch (s) {
     case ALL: return !micro;
@@ -218,7 +224,7 @@ static void print_case(int c, int m) {
     only[c] = 1;
     if (cell(c, base)->failed) printf("%-18s %-9s %9s", cases[c].name, cases[c].kind, "FAIL");
     else if (cell(c, base)->runs == 0) printf("%-18s %-9s %9s", cases[c].name, cases[c].kind, "-");
-    else printf("%-18s %-9s %9.3f", cases[c].name, cases[c].kind, case_median(c, base, m) / metric_units[m]);
+    else printf("%-18s %-9s %9.3f", cases[c].name, cases[c].kind, case_median(c, base, m) / (is_path(c) ? path_unit : metric_units[m]));
     for (int a = 0; a < alloc_count; a++) {
         if (a == base) continue;
         struct estimate e = estimate(a, m, only);
@@ -245,13 +251,20 @@ static void print_mean(enum set s, int m) {
     putchar('\n');
 }
 
+static void print_table(const char *title, int m, int paths) {
+    int any = 0;
+    for (int c = 0; c < case_count; c++) {
+        if (is_path(c) != paths) continue;
+        if (!any++) print_head(title);
+        print_case(c, m);
+    }
+    for (int s = 0; s < SETS && any && !paths; s++) print_mean((enum set)s, m);
+}
+
 static void print_tables(void) {
     int failures = 0;
-    for (int m = 0; m < METRICS; m++) {
-        print_head(metric_titles[m]);
-        for (int c = 0; c < case_count; c++) print_case(c, m);
-        for (int s = 0; s < SETS; s++) print_mean((enum set)s, m);
-    }
+    for (int m = 0; m < METRICS; m++) print_table(metric_titles[m], m, 0);
+    print_table(path_title, 0, 1);
     putchar('\n');
     for (int c = 0; c < case_count; c++)
         for (int a = 0; a < alloc_count; a++)
@@ -291,6 +304,7 @@ static void write_csv(const char *path) {
             unsigned char chosen[MAX_CASES];
             for (int c = 0; c < case_count; c++) {
                 struct cell *at = cell(c, a);
+                if (is_path(c) && m != 0) continue;
                 memset(chosen, 0, sizeof chosen);
                 chosen[c] = 1;
                 snprintf(rest, sizeof rest, "%d,%d,%d,%.0f", at->runs, at->dropped, at->failed,
@@ -299,7 +313,7 @@ static void write_csv(const char *path) {
             }
             for (int s = 0; s < SETS; s++) {
                 choose((enum set)s, chosen);
-                csv_line(f, set_names[s], "mean", m, a, ",,,", estimate(a, m, chosen));
+                if (memchr(chosen, 1, (size_t)case_count) != NULL) csv_line(f, set_names[s], "mean", m, a, ",,,", estimate(a, m, chosen));
             }
         }
     if (fclose(f) != 0) die("cannot write", path);

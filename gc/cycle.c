@@ -17,12 +17,14 @@
  *
  * An allocating thread that comes by moves the cycle on, one at a time (cycle lock, try only), holding no other
  * lock; the scavenger's thread, where there is one, does the rest of the sweep and a cycle that is overdue (two
- * minutes). Nobody waits in malloc but for the child, which needs no lock of ours. Marking has its hands made for it
- * (crew.c): all CPUs at a stop, a quarter of them in a child.
+ * minutes). Marking has its hands made for it (crew.c): all CPUs at a stop, a quarter of them in a child.
+ *
+ * A program that outruns the cycle helps (assist): it sweeps, waits for the child, or for the thread that is just
+ * beginning a cycle. None of them needs a lock that a thread in malloc can hold, and no wait is for longer than 0.2 s.
  *
  * OTHERS OF gc/: mark.c, work.c and sweep.c do what they are named for; roots.c and kernel_roots.c say where marking
- * begins, world.c holds the threads, but those that have published where they sleep (published.c); pacer.c decides
- * when, trace.c tells; watch.c has finalizers and weak references, api.c the calls of gogc.h.
+ * begins, stop.c and world.c hold the threads, but those that have published where they sleep (published.c);
+ * pacer.c decides when, trace.c tells; watch.c has finalizers and weak references, api.c the calls of gogc.h.
  *
  *
  * COLOURS. A live slot's state byte carries the colour it was born with. The flip makes all objects that
@@ -47,17 +49,13 @@
 #include "gc/cycle.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "gc/crew.h"
 #include "gc/fork.h"
 #include "gc/mark.h"
 #include "gc/pacer.h"
 #include "gc/roots.h"
+#include "gc/stop.h"
 #include "gc/sweep.h"
 #include "gc/trace.h"
 #include "gc/watch.h"
@@ -71,7 +69,8 @@
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 16 << 20 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40,
+       WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 64 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -80,8 +79,8 @@ static bool on, automatic = true, use_fork;
 static struct gc_pacer pacer;
 static struct gc_trace record;       /* of the cycle in progress */
 static int64_t out_at_start;         /* heap_out when it began */
-static uint64_t blocked_signals;
 static uint64_t last_cycle;          /* coarse time, atomic */
+static uint64_t last_marked;         /* when the marks of the last cycle were complete */
 
 bool gc_is_on(void) { return on; }
 
@@ -90,44 +89,11 @@ static void arm_trigger(void) {
     if (gm_load_relaxed(&gm_hooks.heap_out) < pacer.trigger || !automatic) gm_store_relaxed(&gm_hooks.armed, 0);
 }
 
-/* ---- the stop */
-
-/* No handler of the host may run on this thread while it holds the others. */
-static bool hold(void) {
-    char why[160];
-    uint64_t all = ~UINT64_C(0);
-    gc_watch_lock();
-    gm_gc_lock_caches(); /* the flip walks them; whoever changes the list must not be stopped in it */
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &blocked_signals, 8);
-    if (gc_world_hold(why, sizeof why) == GC_HELD) return true;
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked_signals, NULL, 8);
-    gm_gc_unlock_caches();
-    gc_watch_unlock();
-    gc_trace_given_up(why);
-    return false;
-}
-
-static void release(void) {
-    gc_world_release();
-    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked_signals, NULL, 8);
-    gm_gc_unlock_caches();
-    gc_watch_unlock();
-}
+/* ---- marking, while the world is held or in a child */
 
 /* Where the program's part of this thread's stack begins, with all its registers (cycle lock). Our own frames below are
  * not looked at: addresses of objects that were swept lie about in them. */
 static uintptr_t program_from;
-
-/* Runs f with all callee-saved registers of this thread on its stack from `from` on. */
-static GM_NOINLINE bool with_registers_spilled(bool (*f)(uintptr_t from)) {
-    struct { jmp_buf registers; } GM_ALIGNED(16) here; /* no hole behind it, with an old word in it */
-    memset(&here, 0, sizeof here);
-    __builtin_unwind_init();
-    if (_setjmp(here.registers)) return false;
-    bool done = f((uintptr_t)&here);
-    __asm__ volatile("" : : "r"(&here) : "memory");
-    return done;
-}
 
 /* A quarter of the CPUs beside the program, all of them while it stands still, one for what is soon done. */
 static unsigned workers_for(bool beside) {
@@ -168,7 +134,7 @@ static void scan_held(void) {
 }
 
 /* Not if a copy of the process would lack some of its memory (MADV_DONTFORK); and if it is for us to choose, not for a
- * heap that is marked in a few milliseconds, about what the copying takes. */
+ * heap that is marked in some 20 ms: such a program writes to most of its pages while the child marks, and each is copied. */
 static bool can_fork(void) {
     if (!use_fork || gm_load_relaxed(&gm_hooks.unforked)) return false;
     return gm_conf.barrier == GM_BARRIER_FORK || pacer.live + pacer.roots >= WORTH_A_FORK;
@@ -195,21 +161,13 @@ static bool stop_and_flip(void) {
     return ok;
 }
 
-/* Holds the world for f; the time is a pause. */
-static bool at_a_stop(bool (*f)(void), uint64_t *pause) {
-    uint64_t t = gm_os_nanotime();
-    if (!hold()) return false;
-    bool ok = f();
-    release();
-    *pause = gm_os_nanotime() - t;
-    gc_trace_pause(*pause);
-    return ok;
-}
-
 /* ---- the edges (cycle lock) */
 
 static void sweep_starts(int64_t live, int64_t roots) {
+    uint64_t now = gm_os_nanotime();
     pacer.limit = gm_gc_heap_limit();
+    gc_pacer_cost(&pacer, record.first_pause + record.mark_cpu_ns + record.last_pause, now - last_marked);
+    last_marked = now;
     gc_pacer_cycle_done(&pacer, live, roots, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
     record.live = live;
     record.roots = roots;
@@ -248,7 +206,7 @@ static bool begin(bool forced) {
     gc_sweep_finish();
     out_at_start = gm_load_relaxed(&gm_hooks.heap_out);
     record = (struct gc_trace){ .start = gm_os_nanotime(), .heap_start = out_at_start, .forced = forced, .barrier = can_fork() ? "fork" : "stop" };
-    if (!gc_mark_begin(use_fork) || !at_a_stop(stop_and_flip, &record.first_pause)) {
+    if (!gc_mark_begin(use_fork) || !gc_stop(stop_and_flip, &record.first_pause)) {
         given_up();
         return false;
     }
@@ -278,7 +236,7 @@ static void child_done(unsigned outcome) {
     }
     if (r->incomplete) gm_store_relaxed(&gm_hooks.unforked, 1);
     record.barrier = "stop";
-    if (gc_mark_begin(use_fork) && at_a_stop(mark_again, &record.last_pause)) {
+    if (gc_mark_begin(use_fork) && gc_stop(mark_again, &record.last_pause)) {
         marked_at_stop();
     } else {
         white_left = true;
@@ -288,17 +246,12 @@ static void child_done(unsigned outcome) {
 
 /* ---- moved on by allocating threads */
 
-/* Past the goal by a quarter: the program outruns the child and waits a little. */
-static void throttle(void) {
-    int64_t hard = pacer.goal > INT64_MAX / 2 ? INT64_MAX : pacer.goal + pacer.goal / 4;
-    if (gm_load_relaxed(&phase) == MARKING && gm_load_relaxed(&gm_hooks.heap_out) > hard) gc_fork_wait(WAIT_SLICE_NS);
-}
-
 /* Go's rule: a cycle at least every two minutes. */
 static bool is_overdue(void) { return gm_os_coarse_time() - gm_load_relaxed(&last_cycle) > OVERDUE_NS && automatic; }
 
 static void advance(void) {
     unsigned outcome;
+    gc_fork_tidy();
     switch (phase) {
     case IDLE:
         if (automatic && (is_overdue() || gm_load_relaxed(&gm_hooks.heap_out) >= gm_load_relaxed(&gm_hooks.trigger))) begin(false);
@@ -321,10 +274,43 @@ static bool poll_from(uintptr_t from) {
     return true;
 }
 
+/* What the program may be past the goal before it has to help. */
+static int64_t slack(void) { return gm_max(pacer.goal / 4, (int64_t)1 << 20); }
+static int64_t overrun(void) {
+    return pacer.goal > INT64_MAX / 2 ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - pacer.goal - slack();
+}
+
+/* One piece of help. False: there is nothing to do or to wait for. */
+static bool help(void) {
+    switch (gm_load_relaxed(&phase)) {
+    case MARKING:
+        gc_fork_wait(WAIT_SLICE_NS);
+        break;
+    case SWEEPING:
+        if (gc_sweep_some(GROWTH_PAGES)) return true;
+        break;
+    default: /* a cycle is due, and another thread is about to begin it */
+        if (gm_load_relaxed(&gm_hooks.heap_out) < gm_load_relaxed(&gm_hooks.trigger)) return false;
+        gm_os_futex_wait(&phase, IDLE, STOP_SLICE_NS);
+    }
+    return gc_stop_spilled(poll_from) || gm_load_relaxed(&phase) != IDLE;
+}
+
+/* The program outruns the collector: it sweeps, and waits for the marking or for who begins a cycle, a little while for
+ * each quarter it is past the goal. So the heap grows the slower the larger it is, and no thread stands still for good. */
+static void assist(void) {
+    int64_t over = overrun();
+    if (GM_LIKELY(over <= 0)) return;
+    for (int64_t waits = 0; over > 0 && waits <= over / slack() && waits < MAX_WAITS; over = overrun()) {
+        waits += gm_load_relaxed(&phase) != SWEEPING;
+        if (!help()) return;
+    }
+}
+
 static void poll(void) {
     int saved = errno;
-    with_registers_spilled(poll_from);
-    throttle();
+    gc_stop_spilled(poll_from);
+    assist();
     errno = saved;
 }
 
@@ -338,10 +324,15 @@ static bool before_growth(void) {
 
 /* On the library's own thread, where no allocation waits: what is left of a cycle, one that is overdue. */
 static void tick(void) {
-    if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) return;
-    with_registers_spilled(poll_from);
+    if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) {
+        if (!gm_try_lock(&cycle_lock)) return;
+        gc_fork_tidy();
+        gm_unlock(&cycle_lock);
+        return;
+    }
+    gc_stop_spilled(poll_from);
     while (gm_load_relaxed(&phase) == SWEEPING && gc_sweep_some(GROWTH_PAGES)) continue;
-    if (gm_load_relaxed(&phase) == SWEEPING) with_registers_spilled(poll_from);
+    if (gm_load_relaxed(&phase) == SWEEPING) gc_stop_spilled(poll_from);
 }
 
 /* ---- by call */
@@ -376,7 +367,7 @@ static bool collect_from(uintptr_t from) {
 bool gc_collect(void) {
     if (!on) return true;
     int saved = errno;
-    bool ok = with_registers_spilled(collect_from);
+    bool ok = gc_stop_spilled(collect_from);
     errno = saved;
     return ok;
 }
@@ -404,7 +395,7 @@ static bool settled_from(uintptr_t from) {
 void *gc_weak_get(void *weak) {
     bool doubtful;
     void *object;
-    while (object = gc_watch_weak_get(weak, &doubtful), doubtful) with_registers_spilled(settled_from);
+    while (object = gc_watch_weak_get(weak, &doubtful), doubtful) gc_stop_spilled(settled_from);
     return object;
 }
 
@@ -469,6 +460,7 @@ void gc_init(void) {
     gm_hooks.before_growth = before_growth;
     gm_hooks.tick = tick;
     last_cycle = gm_os_coarse_time();
+    last_marked = gm_os_nanotime();
     gm_hooks.out_of_memory = out_of_memory;
     gm_hooks.fork_prepare = gc_fork_prepare;
     gm_hooks.fork_parent = gc_fork_parent;

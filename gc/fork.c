@@ -20,6 +20,7 @@ enum { LOOK_NS = 20 * 1000 * 1000 }; /* how often the child's life is checked: a
 
 static struct gc_fork_result *shared;
 static int child;   /* 0: none */
+static int going;   /* one that is done, but whose memory the kernel may still be taking apart; 0: none */
 
 static bool map_shared(void) {
     if (shared) return true;
@@ -49,8 +50,22 @@ GM_NORETURN static void run_child(int parent, bool (*work)(struct gc_fork_result
     for (;;) syscall(SYS_exit_group, 0);
 }
 
+static bool wait_for(int pid, int flags) {
+    long r;
+    int saved = errno;
+    while ((r = syscall(SYS_wait4, pid, NULL, __WCLONE | flags, NULL)) < 0 && errno == EINTR) continue;
+    errno = saved;
+    return r != 0;
+}
+
+void gc_fork_tidy(void) {
+    if (going && wait_for(going, WNOHANG)) going = 0;
+}
+
 bool gc_fork_start(bool (*work)(struct gc_fork_result *result)) {
     if (!map_shared()) return false;
+    if (going) wait_for(going, 0);
+    going = 0;
     uint64_t all = ~UINT64_C(0), before;
     int parent = (int)syscall(SYS_getpid);
     shared->incomplete = false;
@@ -63,13 +78,6 @@ bool gc_fork_start(bool (*work)(struct gc_fork_result *result)) {
     return pid > 0;
 }
 
-static void reap(void) {
-    int saved = errno;
-    while (syscall(SYS_wait4, child, NULL, __WCLONE, NULL) < 0 && errno == EINTR) continue;
-    errno = saved;
-    child = 0;
-}
-
 unsigned gc_fork_poll(void) {
     unsigned done = gm_load_acquire(&shared->done);
     if (done == RUNNING) { /* it may have been killed */
@@ -77,14 +85,14 @@ unsigned gc_fork_poll(void) {
         uint64_t now = gm_os_nanotime();
         if (now - looked < LOOK_NS) return RUNNING;
         looked = now;
-        int saved = errno;
-        if (syscall(SYS_wait4, child, NULL, __WCLONE | WNOHANG, NULL) == 0) return RUNNING;
-        errno = saved;
+        if (!wait_for(child, WNOHANG)) return RUNNING;
         child = 0;
         done = gm_load_acquire(&shared->done);
         return done == RUNNING ? FAILED : done;
     }
-    reap();
+    going = child;
+    child = 0;
+    gc_fork_tidy();
     return done;
 }
 
@@ -97,15 +105,7 @@ void gc_fork_wait(int64_t timeout_ns) {
 
 const struct gc_fork_result *gc_fork_result(void) { return shared; }
 
-void gc_fork_abandon(void) {
-    if (!child) return;
-    int saved = errno;
-    syscall(SYS_kill, child, SIGKILL);
-    reap();
-    errno = saved;
-}
-
 void gc_fork_forget(void) {
-    child = 0;
+    child = going = 0;
     shared = NULL; /* the parent's page: a new one is made when needed */
 }

@@ -8,12 +8,10 @@
 #include <unistd.h>
 
 #include "gc/mark.h"
-#include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/print.h"
+#include "libgomalloc/os/os.h"
 
-static char listing[8192], text[8192]; /* static: the caller may stand on a small stack */
-
-struct dirent64 { uint64_t ino; int64_t off; uint16_t len; uint8_t type; char name[]; };
+static char text[8192]; /* static: the caller may stand on a small stack */
 
 static uint64_t number(const char *p, unsigned base) {
     uint64_t n = 0;
@@ -53,30 +51,27 @@ static void mark_behind(const char *path, const char *key, unsigned base) {
     syscall(SYS_close, fd);
 }
 
-static void path_of(char *out, size_t size, const char *folder, const char *name) {
-    size_t n = strlen(folder), k = gm_min(strlen(name), size - n - 1);
-    memcpy(out, folder, n);
-    memcpy(out + n, name, k);
-    out[n + k] = 0;
+static void path_of(struct gm_out *out, const char *folder, int fd) {
+    gm_out_init(out, -1);
+    gm_out_printf(out, "/proc/self/%s/%d", folder, fd);
+    gm_out_flush(out);
 }
 
-static void look_at(const char *name) {
-    char path[64], target[32];
-    path_of(path, sizeof path, "/proc/self/fd/", name);
-    long n = syscall(SYS_readlinkat, AT_FDCWD, path, target, sizeof target - 1);
-    if (n < 0) return;
-    target[n] = 0;
-    if (strcmp(target, "anon_inode:[eventpoll]") != 0) return;
-    path_of(path, sizeof path, "/proc/self/fdinfo/", name);
-    mark_behind(path, "data:", 16); /* "tfd: 5 events: 19 data: 7f0012345678 pos:..." */
+static bool look_at(int fd, void *arg) {
+    struct gm_out path;
+    char target[32];
+    path_of(&path, "fd", fd);
+    long n = syscall(SYS_readlinkat, AT_FDCWD, path.text, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = 0;
+    if (strcmp(target, "anon_inode:[eventpoll]") != 0) return true;
+    path_of(&path, "fdinfo", fd);
+    mark_behind(path.text, "data:", 16); /* "tfd: 5 events: 19 data: 7f0012345678 pos:..." */
+    return true;
 }
 
 void gc_roots_scan_kernel(void) {
     int saved = errno;
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    for (long n; fd >= 0 && (n = syscall(SYS_getdents64, fd, listing, sizeof listing)) > 0;)
-        for (char *p = listing; p < listing + n; p += ((struct dirent64 *)p)->len) look_at(((struct dirent64 *)p)->name);
-    if (fd >= 0) syscall(SYS_close, fd);
+    gm_os_each_number("/proc/self/fd", look_at, NULL);
     mark_behind("/proc/self/timers", "/", 16);        /* "signal: 14/00007f0012345678" */
     errno = saved;
 }

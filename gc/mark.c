@@ -1,16 +1,29 @@
 /* See mark.h.
  *
  * What costs is not the marking but the waiting: each pointer followed is three lines that lie anywhere (the
- * target's state byte, its mark bit, the target itself). So a worker looks at nothing at once. A word that
- * may point into the heap has its state and mark prefetched and waits in a ring of 16, `maybe`; taken out of
- * it, it is checked and marked. An object that was marked waits in the worker's buffer; on its way to be
- * scanned it waits in another ring, `soon`, while its first lines come. (bench/gc/mark.c measures it; what is
- * left is mostly the TLB: with huge pages under states and marks it takes half as long.)
+ * target's mark, its state byte, the target itself). So a worker looks at nothing at once.
+ *
+ *   word -> in the heap? -> it waits in a batch: when one is full, the marks of all its words are prefetched, and those of
+ *        the batch before it are set: marked already: done
+ *        -> grey: it waits in the worker's buffer
+ *        -> target and state are prefetched, it waits in the ring `soon` -> scanned
+ *
+ * THE MARK OF A WORD is the bit of the 16 bytes it points to, whatever lies there: set before anything is known of
+ * the target but that it is in the heap. Nearly always that is the start of a slot, and then its state byte, read
+ * when the entry comes out of `soon`, says so together with its size. If not, the page entry tells what it is
+ * (resolve): of an object that was pointed into, the first 16 bytes are marked as well, and that is the mark that counts. Bits
+ * elsewhere, and those of free slots, mean nothing to anybody: who asks for a mark asks for that of a live object's start.
+ * So an entry is any address, and all there is to know is looked up when it is taken out.
+ *
+ * Which words of an object are pointers, and whether their targets are marked, cannot be foreseen, and a branch that was
+ * taken wrongly costs as much as ten words. So both are sorted out without branches: each word is stored, and the
+ * number of them grows by 0 or 1.
  *
  * Large objects are scanned in pieces, each piece's entry queued before the one before it is read, so that
  * several workers share one object; each is looked up again, as every entry is.
  *
- * No memory for a buffer: entries are dropped, and a pass over all marked objects finds what is unscanned. */
+ * No memory for a buffer: entries are dropped, and a pass over all marked objects finds what is unscanned.
+ * bench/gc/mark.c measures all this. */
 #include "gc/mark.h"
 
 #include "gc/roots.h"
@@ -22,18 +35,25 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { RING = 16, PIECE = 128 * 1024, SHARE_EVERY = 64 };
+enum { RING = 16, PIECE = 128 * 1024, SHARE_EVERY = 64, AT_ONCE = 32, BATCH = 8 };
 
-/* First in, first out; what is in it has been prefetched. */
+/* First in, first out, always full: of nothing (0) at first. What is in it has been prefetched. */
 struct ring {
-    unsigned first, n;
-    uintptr_t at[RING];
+    unsigned at;
+    uintptr_t entry[RING];
+};
+
+/* Words that point into the primary arena. */
+struct batch {
+    size_t n;
+    uintptr_t word[BATCH + AT_ONCE];
 };
 
 struct worker {
-    struct ring maybe;           /* words in the primary arena */
-    struct ring soon;            /* grey addresses */
-    struct gc_buffer *grey;      /* NULL: no memory */
+    struct batch batch[2];       /* the one that fills, and the other, whose marks have been prefetched */
+    unsigned filling;
+    struct ring soon;            /* grey entries */
+    struct gc_grey grey;
     unsigned until_share;
     bool alone;                  /* no other worker: marks are set without a locked instruction */
     struct gc_mark_totals totals;
@@ -42,22 +62,24 @@ struct worker {
 static struct worker workers[GC_MARK_WORKERS_MAX];
 static struct {
     uintptr_t base, bytes;       /* of the primary arena, as far as it had grown at the stop */
-    uintptr_t base16;
+    const uint64_t *pages;
     const uint8_t *state;
-    uint64_t *marks;
+    uintptr_t biased_marks;      /* address of its marks, less what mark_word_of adds for its base */
     bool sparse;                 /* there are other arenas */
 } heap;
 static bool started, started_shared;
 static uint32_t dropped;         /* atomic: entries were, for want of memory */
 
-static inline uintptr_t leave(struct ring *r) {
-    uintptr_t p = r->at[r->first];
-    r->first = (r->first + 1) % RING;
-    r->n--;
-    return p;
+/* Puts an entry in, and takes out the one that has been in longest. */
+static inline uintptr_t pass(struct ring *r, uintptr_t entry) {
+    uintptr_t *e = &r->entry[r->at], out = *e;
+    *e = entry;
+    r->at = (r->at + 1) % RING;
+    return out;
 }
 
-static inline void enter(struct ring *r, uintptr_t p) { r->at[(r->first + r->n++) % RING] = p; }
+/* An entry that is where a piece of a large object begins. No address has this bit. */
+#define PIECE_ENTRY (UINT64_C(1) << 63)
 
 /* ---- setting marks */
 
@@ -73,17 +95,15 @@ static inline bool set_bit(const struct worker *w, uint64_t *word, uint64_t bit)
     return !(__atomic_fetch_or(word, bit, __ATOMIC_RELAXED) & bit);
 }
 
-static void drop_entry(struct worker *w) { gm_store_relaxed(&dropped, 1); }
-
-static GM_NOINLINE void next_buffer(struct worker *w) {
-    if (w->grey) gc_work_publish(w->grey);
-    w->grey = gc_work_empty();
+/* No memory: the target is marked, so that the pass over all marked objects finds it. */
+static GM_NOINLINE void drop_entry(struct worker *w, uintptr_t entry) {
+    struct gm_gc_object o;
+    if (gm_gc_find(entry & ~PIECE_ENTRY, &o) && o.live) set_bit(w, gm_gc_mark_word(o.arena, o.start), gm_gc_mark_bit(o.arena, o.start));
+    gm_store_relaxed(&dropped, 1);
 }
 
-static inline void queue(struct worker *w, uintptr_t p) {
-    if (GM_UNLIKELY(!w->grey || w->grey->n == GC_WORK_ENTRIES)) next_buffer(w);
-    if (GM_UNLIKELY(!w->grey)) return drop_entry(w);
-    w->grey->entry[w->grey->n++] = p;
+static inline void queue(struct worker *w, uintptr_t entry) {
+    if (GM_UNLIKELY(!gc_grey_put(&w->grey, entry))) drop_entry(w, entry);
 }
 
 static inline void count(struct worker *w, size_t bytes) {
@@ -91,53 +111,133 @@ static inline void count(struct worker *w, size_t bytes) {
     w->totals.bytes += bytes;
 }
 
+static inline bool mark_start(const struct worker *w, const struct gm_gc_object *o) {
+    return set_bit(w, gm_gc_mark_word(o->arena, o->start), gm_gc_mark_bit(o->arena, o->start));
+}
+
 /* Marks a found object, and queues it if it is to be scanned. A free one (root words only) has its mark set. */
 static void mark_found(struct worker *w, const struct gm_gc_object *o, bool from_stack) {
     if (!o->live && !from_stack) return;
-    if (!set_bit(w, gm_gc_mark_word(o->arena, o->start), gm_gc_mark_bit(o->arena, o->start)) || !o->live) return;
-    count(w, o->size);
-    if (!o->noscan) queue(w, o->start);
+    if (!mark_start(w, o) || !o->live) return;
+    if (o->noscan) count(w, o->size);
+    else queue(w, o->start);
 }
 
-/* Whatever is not the start of a plain live slot of the primary arena. */
-static GM_NOINLINE void mark_odd(struct worker *w, uintptr_t word, bool from_stack) {
+/* A word that may point into an arena other than the primary. */
+static GM_NOINLINE void consider_sparse(struct worker *w, uintptr_t word) {
     struct gm_gc_object o;
-    if (gm_gc_find(word, &o)) mark_found(w, &o, from_stack);
+    if (gm_gc_find(word, &o)) mark_found(w, &o, false);
 }
 
-/* A word in the primary arena whose state and mark have been prefetched. */
-static inline void check(struct worker *w, uintptr_t word) {
-    uintptr_t i = (word >> GM_STATE_SHIFT) - heap.base16;
-    uint8_t cls = gm_load_relaxed(&heap.state[i]) & GM_STATE_CLASS;
-    if (GM_UNLIKELY(cls <= GM_CLASS_8 || (word & 15))) return mark_odd(w, word, false);
-    if (!set_bit(w, &heap.marks[i >> 6], UINT64_C(1) << (i & 63))) return;
-    count(w, gm_class_size[cls]);
-    queue(w, word);
-}
+/* The word of marks for the granule that an address of the primary arena lies in. The arena is aligned to more than
+ * such a word speaks for, so that the table can be addressed without subtracting its base. */
+enum { MARK_WORD_SHIFT = GM_STATE_SHIFT + 6 };
+static inline uint64_t *mark_word_of(uintptr_t biased, uintptr_t p) { return (uint64_t *)(biased + (p >> MARK_WORD_SHIFT << 3)); }
 
-static inline void consider(struct worker *w, uintptr_t word) {
-    if (word - heap.base >= heap.bytes) {
-        if (GM_UNLIKELY(heap.sparse)) mark_odd(w, word, false);
-        return;
+/* Sets the marks of a batch; words whose mark was not set turn grey. No other worker is there. */
+static inline void mark_alone(struct gc_buffer *grey, uintptr_t biased, const struct batch *b) {
+    size_t n = grey->n;
+    for (size_t i = 0; i < b->n; i++) {
+        uintptr_t word = b->word[i];
+        uint64_t *at = mark_word_of(biased, word), marks = gm_load_relaxed(at), bit = UINT64_C(1) << (word >> GM_STATE_SHIFT & 63);
+        gm_store_relaxed(at, marks | bit);
+        grey->entry[n] = word; /* there is room for all of the batch, and one more */
+        n += (marks & bit) == 0;
     }
-    uintptr_t i = (word >> GM_STATE_SHIFT) - heap.base16;
-    __builtin_prefetch(&heap.state[i]);
-    __builtin_prefetch(&heap.marks[i >> 6], 1);
-    if (w->maybe.n == RING) check(w, leave(&w->maybe));
-    enter(&w->maybe, word);
+    grey->n = n;
 }
 
-static void settle_maybe(struct worker *w) {
-    while (w->maybe.n) check(w, leave(&w->maybe));
+/* The same beside others: what is unmarked at a look first, then one locked instruction for each of those. Relaxed as in
+ * set_bit. */
+static inline void mark_beside_others(struct gc_buffer *grey, uintptr_t biased, struct batch *b) {
+    size_t n = grey->n, unmarked = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        uintptr_t word = b->word[i];
+        bool marked = gm_load_relaxed(mark_word_of(biased, word)) >> (word >> GM_STATE_SHIFT & 63) & 1;
+        b->word[unmarked] = word;
+        unmarked += !marked;
+    }
+    for (size_t i = 0; i < unmarked; i++) {
+        uintptr_t word = b->word[i];
+        uint64_t bit = UINT64_C(1) << (word >> GM_STATE_SHIFT & 63);
+        grey->entry[n] = word;
+        n += !(__atomic_fetch_or(mark_word_of(biased, word), bit, __ATOMIC_RELAXED) & bit);
+    }
+    grey->n = n;
+}
+
+/* Where there is no memory for grey. */
+static GM_NOINLINE void mark_and_drop(struct worker *w, uintptr_t biased, const struct batch *b) {
+    for (size_t i = 0; i < b->n; i++) {
+        uintptr_t word = b->word[i];
+        if (set_bit(w, mark_word_of(biased, word), UINT64_C(1) << (word >> GM_STATE_SHIFT & 63))) queue(w, word);
+    }
+}
+
+/* The batch that fills is full (or shall be looked at all the same): its marks are prefetched, those of the other set. */
+static void next_batch(struct worker *w) {
+    const uintptr_t biased = heap.biased_marks;
+    const struct batch *full = &w->batch[w->filling];
+    struct batch *other = &w->batch[w->filling ^= 1];
+    for (size_t i = 0; i < full->n; i++) __builtin_prefetch(mark_word_of(biased, full->word[i]), 1);
+    struct gc_buffer *grey = gc_grey_room(&w->grey, other->n + 1);
+    if (GM_UNLIKELY(!grey)) mark_and_drop(w, biased, other);
+    else if (w->alone) mark_alone(grey, biased, other);
+    else mark_beside_others(grey, biased, other);
+    other->n = 0;
+}
+
+/* A word that points into the primary arena. */
+static inline void consider(struct worker *w, uintptr_t word) {
+    struct batch *b = &w->batch[w->filling];
+    b->word[b->n++] = word;
+    if (GM_UNLIKELY(b->n >= BATCH)) next_batch(w);
+}
+
+/* True if there was something in the batches; they are empty then. */
+static bool settle_batches(struct worker *w) {
+    if (w->batch[0].n + w->batch[1].n == 0) return false;
+    next_batch(w);
+    next_batch(w);
+    return true;
 }
 
 /* ---- scanning */
 
+/* The even number of words [p, end), at most AT_ONCE: those that lie in [base, base + limit) join the batch. */
+static inline void filter(struct batch *b, const uintptr_t *p, const uintptr_t *end, uintptr_t base, uintptr_t limit) {
+    size_t n = b->n;
+    for (; p < end; p += 2) {
+        uintptr_t first = gm_load_relaxed(p), second = gm_load_relaxed(p + 1);
+        b->word[n] = first;
+        n += first - base < limit;
+        b->word[n] = second;
+        n += second - base < limit;
+    }
+    b->n = n;
+}
+
+/* The same where there are other arenas as well: any word may lie in one. */
+static GM_NOINLINE void scan_words_sparse(struct worker *w, const uintptr_t *word, const uintptr_t *end) {
+    for (; word < end; word++) {
+        uintptr_t value = gm_load_relaxed(word);
+        if (value - heap.base < heap.bytes) consider(w, value);
+        else consider_sparse(w, value);
+    }
+}
+
+/* `bytes`: a multiple of 16. */
 static inline void scan_words(struct worker *w, uintptr_t p, size_t bytes) {
     const uintptr_t *word = (const uintptr_t *)p, *end = (const uintptr_t *)(p + bytes);
-    w->totals.words_checked += bytes / sizeof *word;
     w->totals.scanned_bytes += bytes;
-    for (; word < end; word++) consider(w, gm_load_relaxed(word));
+    if (GM_UNLIKELY(heap.sparse)) return scan_words_sparse(w, word, end);
+    while (word < end) {
+        const uintptr_t *stop = end - word > AT_ONCE ? word + AT_ONCE : end;
+        struct batch *b = &w->batch[w->filling];
+        filter(b, word, stop, heap.base, heap.bytes);
+        if (GM_UNLIKELY(b->n >= BATCH)) next_batch(w);
+        word = stop;
+    }
 }
 
 /* Memory that may not be there at this moment. */
@@ -145,79 +245,78 @@ static void scan_carefully(struct worker *w, uintptr_t p, size_t bytes) {
     uintptr_t copy[256];
     for (size_t o = 0; o < bytes; o += sizeof copy) {
         size_t n = gm_pagemap_read(p + o, copy, gm_min(sizeof copy, bytes - o));
-        scan_words(w, (uintptr_t)copy, n & ~(sizeof *copy - 1));
+        scan_words(w, (uintptr_t)copy, n & ~(2 * sizeof *copy - 1));
     }
 }
 
-/* An entry that is no plain slot: the start of an odd object, or of a later piece of a large one. */
-static GM_NOINLINE void scan_odd(struct worker *w, uintptr_t p) {
-    struct gm_gc_object o;
-    if (!gm_gc_find(p, &o) || !o.live) return; /* it is gone: nothing to scan */
-    size_t bytes = o.start + o.size - p;
+/* From p on, in pieces. */
+static void scan_rest(struct worker *w, const struct gm_gc_object *o, uintptr_t p) {
+    size_t bytes = o->start + o->size - p;
     if (bytes > PIECE) {
-        queue(w, p + PIECE);
+        queue(w, (p + PIECE) | PIECE_ENTRY);
         bytes = PIECE;
-        if (w->grey && w->grey->n > 1 && gc_work_wanted()) next_buffer(w);
+        gc_grey_share(&w->grey);
     }
-    if (o.moving) scan_carefully(w, p, bytes);
+    if (o->moving) scan_carefully(w, p, bytes);
     else scan_words(w, p, bytes);
 }
 
-static inline void scan(struct worker *w, uintptr_t p) {
-    if (GM_LIKELY(p - heap.base < heap.bytes)) {
-        uint8_t cls = gm_load_relaxed(&heap.state[(p >> GM_STATE_SHIFT) - heap.base16]) & GM_STATE_CLASS;
-        if (GM_LIKELY(cls > GM_CLASS_8)) return scan_words(w, p, gm_class_size[cls]);
-    }
-    scan_odd(w, p);
+/* An entry that is not the start of a live plain slot. */
+static GM_NOINLINE void resolve(struct worker *w, uintptr_t entry) {
+    struct gm_gc_object o;
+    uintptr_t p = entry & ~PIECE_ENTRY;
+    if (!gm_gc_find(p, &o) || !o.live) return; /* it is gone, or never was */
+    if (p != entry) return scan_rest(w, &o, p);
+    if (p - o.start >= 16 && !mark_start(w, &o)) return; /* it points inside */
+    count(w, o.size);
+    if (!o.noscan) scan_rest(w, &o, o.start);
+}
+
+static inline void scan(struct worker *w, uintptr_t entry) {
+    uintptr_t offset = entry - heap.base;
+    if (GM_UNLIKELY(offset >= heap.bytes || offset & 15)) return resolve(w, entry);
+    unsigned cls = gm_load_relaxed(&heap.state[offset >> GM_STATE_SHIFT]) & GM_STATE_CLASS;
+    if (GM_UNLIKELY(cls <= GM_CLASS_8)) return resolve(w, entry);
+    size_t size = gm_class_size[cls];
+    count(w, size);
+    scan_words(w, entry, size);
+}
+
+/* An entry on its way to scan(). */
+static inline void prefetch(uintptr_t entry) {
+    enum { AHEAD = 128 }; /* what is longer the processor sees coming by itself */
+    uintptr_t offset = entry - heap.base;
+    if (GM_UNLIKELY(offset >= heap.bytes)) return;
+    /* Relaxed: a hint. The entries of 64 KiB of heap share a line: they are at hand. */
+    size_t size = gm_class_size[gm_entry_class(gm_load_relaxed(&heap.pages[offset >> GM_PAGE_SHIFT]))];
+    __builtin_prefetch((const void *)entry);
+    __builtin_prefetch((const char *)entry + (size < AHEAD ? size : AHEAD) - 1);
+    __builtin_prefetch(&heap.state[offset >> GM_STATE_SHIFT]);
 }
 
 /* ---- draining */
 
-/* Somebody has nothing to do: half of what we have, the older half, is for them. */
-static GM_NOINLINE void share(struct worker *w) {
-    w->until_share = SHARE_EVERY;
-    struct gc_buffer *mine = w->grey, *theirs;
-    if (!mine || mine->n < 2 || !gc_work_wanted() || !(theirs = gc_work_empty())) return;
-    size_t n = mine->n / 2;
-    for (size_t i = 0; i < n; i++) theirs->entry[i] = mine->entry[i];
-    for (size_t i = n; i < mine->n; i++) mine->entry[i - n] = mine->entry[i];
-    theirs->n = n;
-    mine->n -= n;
-    gc_work_publish(theirs);
-}
-
-/* Until the worker's own grey is used up. `soon` is kept as full as there is grey; what is in `maybe` may still turn
- * grey, and is looked at when there is nothing else. */
+/* Until the worker's own grey is used up. What is in the batches may still turn grey, and is looked at when there is
+ * nothing else. */
 static void drain_own(struct worker *w) {
-    for (;;) {
-        while (w->soon.n < RING && w->grey && w->grey->n) {
-            uintptr_t p = w->grey->entry[--w->grey->n];
-            __builtin_prefetch((const void *)p);
-            __builtin_prefetch((const char *)p + GM_CACHE_LINE);
-            enter(&w->soon, p);
-        }
-        if (w->soon.n) {
-            scan(w, leave(&w->soon));
-            if (GM_UNLIKELY(--w->until_share == 0)) share(w);
-        } else if (w->maybe.n) {
-            settle_maybe(w);
-        } else {
-            return;
+    for (unsigned idle = 0; idle < RING || settle_batches(w);) { /* so many times nothing in and nothing out: `soon` is empty */
+        uintptr_t in = 0, out;
+        if (GM_LIKELY(gc_grey_take(&w->grey, &in))) prefetch(in);
+        out = pass(&w->soon, in);
+        idle = in | out ? 0 : idle + 1;
+        if (GM_UNLIKELY(!out)) continue;
+        scan(w, out);
+        if (GM_UNLIKELY(--w->until_share == 0)) {
+            w->until_share = SHARE_EVERY;
+            gc_grey_share(&w->grey);
         }
     }
-}
-
-static bool refill(struct worker *w, struct gc_buffer *b) {
-    if (!b) return false;
-    if (w->grey) gc_work_release(w->grey);
-    w->grey = b;
-    return true;
 }
 
 static void run_worker(void *arg, unsigned number) {
     struct worker *w = &workers[number];
     do drain_own(w);
-    while (refill(w, gc_work_try()) || refill(w, gc_work_wait()));
+    while (gc_grey_refill(&w->grey, gc_work_try()) || gc_grey_refill(&w->grey, gc_work_wait()));
 }
 
 /* The pass for entries that were dropped: every marked object is scanned, by one worker. */
@@ -225,8 +324,18 @@ static void rescan(void *arg, uintptr_t p, size_t size, uint8_t state) {
     struct gm_gc_object o;
     if (!gm_gc_find(p, &o) || o.noscan || !gm_gc_marked(o.arena, o.start)) return;
     scan_words(arg, p, size);
-    settle_maybe(arg);
+    settle_batches(arg);
     drain_own(arg);
+}
+
+/* What was counted says nothing then. */
+static void recount(void *arg, uintptr_t p, size_t size, uint8_t state) {
+    struct gm_gc_object o;
+    if (gm_gc_find(p, &o) && gm_gc_marked(o.arena, o.start)) count(arg, size);
+}
+
+static void each_object(void (*fn)(void *arg, uintptr_t p, size_t size, uint8_t state), void *arg) {
+    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) gm_gc_each_object(a, 0, SIZE_MAX, fn, arg);
 }
 
 static void rescan_all(void) {
@@ -234,13 +343,15 @@ static void rescan_all(void) {
     w->alone = true;
     while (gm_load_relaxed(&dropped)) {
         gm_store_relaxed(&dropped, 0);
-        for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) gm_gc_each_object(a, 0, SIZE_MAX, rescan, w);
+        each_object(rescan, w);
     }
+    for (unsigned i = 0; i < GC_MARK_WORKERS_MAX; i++) workers[i].totals.objects = workers[i].totals.bytes = 0;
+    each_object(recount, w);
 }
 
 void gc_mark_drain(unsigned n, void (*run)(void (*fn)(void *arg, unsigned worker), void *arg, unsigned workers)) {
     n = run ? (unsigned)gm_min(gm_max(n, 1), GC_MARK_WORKERS_MAX) : 1;
-    settle_maybe(&workers[0]);
+    settle_batches(&workers[0]);
     for (unsigned i = 0; i < n; i++) {
         workers[i].alone = n == 1;
         workers[i].until_share = SHARE_EVERY;
@@ -257,8 +368,9 @@ void gc_mark_forget_grey(void) {
     gc_work_begin();
     for (unsigned i = 0; i < GC_MARK_WORKERS_MAX; i++) {
         struct worker *w = &workers[i];
-        if (w->grey) w->grey->n = 0;
-        w->maybe.n = w->soon.n = 0;
+        gc_grey_forget(&w->grey);
+        w->batch[0].n = w->batch[1].n = 0;
+        w->soon = (struct ring){ 0 };
     }
     gm_store_relaxed(&dropped, 0);
 }
@@ -285,10 +397,10 @@ static void mark_own(void *arg, uintptr_t p) { gc_mark_object(p); }
 void gc_mark_at_stop(void) {
     const struct gm_arena *a = &gm_space.primary;
     heap.base = a->base;
-    heap.base16 = a->base >> GM_STATE_SHIFT;
     heap.bytes = gm_load_acquire(&a->committed);
+    heap.pages = a->pages;
     heap.state = a->state;
-    heap.marks = a->marks;
+    heap.biased_marks = (uintptr_t)a->marks - (a->base >> MARK_WORD_SHIFT << 3);
     heap.sparse = gm_arena_next(gm_arena_next(NULL)) != NULL;
     gm_gc_each_own(mark_own, NULL);
     gm_gc_each_uncollectable(mark_own, NULL);
@@ -305,7 +417,11 @@ static GM_NOINLINE void root_from_stack(struct worker *w, uintptr_t word) {
 }
 
 static inline void root(struct worker *w, uintptr_t word, bool from_stack) {
-    if (GM_LIKELY(!from_stack)) return consider(w, word);
+    if (GM_LIKELY(!from_stack)) {
+        if (word - heap.base < heap.bytes) consider(w, word);
+        else if (GM_UNLIKELY(heap.sparse)) consider_sparse(w, word);
+        return;
+    }
     /* One more byte: a word at the very end of the heap is one past an object as well. */
     if (word - heap.base <= heap.bytes || GM_UNLIKELY(heap.sparse)) root_from_stack(w, word);
 }
@@ -315,33 +431,41 @@ void gc_mark_root_word(uintptr_t word, bool from_stack) {
     root(&workers[0], word, from_stack);
 }
 
+/* Aligned words of data. Most are no addresses of the heap; eight of them are known not to be by one branch. */
+static void root_words(struct worker *w, const uintptr_t *word, const uintptr_t *end) {
+    enum { STRIDE = 8 };
+    uintptr_t base = heap.base, bytes = heap.bytes;
+    w->totals.words_checked += (size_t)(end - word);
+    for (; word + STRIDE <= end; word += STRIDE) {
+        unsigned any = heap.sparse;
+        for (unsigned i = 0; i < STRIDE; i++) any |= gm_load_relaxed(&word[i]) - base < bytes;
+        if (GM_LIKELY(!any)) continue;
+        for (unsigned i = 0; i < STRIDE; i++) root(w, gm_load_relaxed(&word[i]), false);
+    }
+    for (; word < end; word++) root(w, gm_load_relaxed(word), false);
+}
+
 /* Unaligned words are read as the bytes they are. */
 void gc_mark_root_range(uintptr_t low, uintptr_t high, unsigned step, bool from_stack) {
     struct worker *w = &workers[0];
     typedef uintptr_t __attribute__((aligned(1), may_alias)) loose;
     low = gm_align_up(low, step);
+    if (step == sizeof(uintptr_t) && !from_stack) {
+        if (low < high) root_words(w, (const uintptr_t *)low, (const uintptr_t *)gm_align_down(high, step));
+        return;
+    }
     for (; low + sizeof(uintptr_t) <= high; low += step) {
         root(w, *(const volatile loose *)low, from_stack);
         w->totals.words_checked++;
     }
 }
 
-void gc_mark_object(uintptr_t p) { mark_odd(&workers[0], p, true); }
-
-/* ---- questions */
-
-bool gc_mark_is_marked(uintptr_t p) {
+void gc_mark_object(uintptr_t p) {
     struct gm_gc_object o;
-    return gm_gc_find(p, &o) && o.live && gm_gc_marked(o.arena, o.start);
+    if (gm_gc_find(p, &o)) mark_found(&workers[0], &o, true);
 }
 
-void *gc_mark_find(uintptr_t word, size_t *size, bool *live) {
-    struct gm_gc_object o;
-    if (!gm_gc_find(word, &o)) return NULL;
-    *size = o.size;
-    *live = o.live;
-    return (void *)o.start;
-}
+/* ---- totals */
 
 void gc_mark_totals(struct gc_mark_totals *out) {
     *out = (struct gc_mark_totals){ 0 };
@@ -350,20 +474,6 @@ void gc_mark_totals(struct gc_mark_totals *out) {
         out->objects += t->objects;
         out->bytes += t->bytes;
         out->scanned_bytes += t->scanned_bytes;
-        out->words_checked += t->words_checked;
+        out->words_checked += t->words_checked + t->scanned_bytes / sizeof(uintptr_t);
     }
-}
-
-static void verify_object(void *arg, uintptr_t p, size_t size, uint8_t state) {
-    struct gm_gc_object o, target;
-    GM_CHECK(gm_gc_find(p, &o) && o.live && p - o.start < 16);
-    if (!gm_gc_marked(o.arena, o.start) || o.noscan || o.moving) return;
-    for (size_t i = 0; i < size; i += sizeof(uintptr_t)) {
-        uintptr_t word = gm_load_relaxed((const uintptr_t *)(p + i));
-        if (gm_gc_find(word, &target) && target.live) GM_CHECK(gm_gc_marked(target.arena, target.start));
-    }
-}
-
-void gc_mark_verify(void) {
-    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) gm_gc_each_object(a, 0, SIZE_MAX, verify_object, NULL);
 }

@@ -2,6 +2,8 @@
  *
  * goal     = live bytes after the last cycle + percent / 100 of those and of the bytes of roots that were scanned (at
  *            least of 4 MiB): Go's rule. At most what the memory limit leaves;
+ *            And never less than `room` after the last cycle: a heap so small that collecting it takes more than a
+ *            16th of the time gets twice the room, up to 32 MiB, and loses it again when it takes less than a 64th;
  * trigger  = goal, less what the program will allocate while marking runs beside it: the amount it
  *            allocated during the last marking, halfway smoothed, at most half of the way from live to goal. */
 #ifndef GC_PACER_H
@@ -15,12 +17,15 @@ struct gc_pacer {
     int64_t live;         /* bytes marked by the last cycle */
     int64_t roots;        /* bytes of stacks, globals and other memory it scanned besides */
     int64_t runway;       /* bytes the program allocates while a cycle marks, smoothed */
+    int64_t room;         /* bytes allocated between two cycles at the least */
     int64_t goal, trigger;
 };
 
 void gc_pacer_init(struct gc_pacer *p, int64_t percent, int64_t limit);
 /* After marking: `live` bytes were marked, `roots` scanned; `allocated` bytes came while it ran (0 at a stop). */
 void gc_pacer_cycle_done(struct gc_pacer *p, int64_t live, int64_t roots, int64_t allocated);
+/* Before it: what the cycle took, standing still and marking beside, and the time since the one before. */
+void gc_pacer_cost(struct gc_pacer *p, uint64_t cost_ns, uint64_t since_ns);
 void gc_pacer_set(struct gc_pacer *p, int64_t percent, int64_t limit);
 
 #endif

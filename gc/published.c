@@ -62,10 +62,15 @@ static GM_TLS bool after_vfork; /* this thread has called vfork, and not blocked
 /* ---- records */
 
 /* Makes a record that is nobody's, or that of a thread which has gone, the thread's. While it changes hands its tid is
- * -1, and nobody finds it. */
+ * -1, and nobody finds it. False: it is somebody else's by now, or a holder just looks at it, who would see it become
+ * another's between its two looks. */
 static bool claim(struct record *r, int there, int tid, uintptr_t thread, uint32_t doomed) {
+    uint32_t left = BLOCKED; /* by a cancelled thread; RUNNING by all others */
     if (!gm_cas_acq_rel(&r->tid, &there, -1)) return false;
-    gm_store_relaxed(&r->state, RUNNING);
+    if (!gm_cas_acquire(&r->state, &left, RUNNING) && left != RUNNING) {
+        gm_store_release(&r->tid, there);
+        return false;
+    }
     gm_store_relaxed(&r->thread, thread);
     gm_store_relaxed(&r->doomed, doomed);
     gm_store_relaxed(&r->stopped, 0);
@@ -103,7 +108,7 @@ static GM_COLD struct record *make_record(void) {
     return mine = r;
 }
 
-static bool own_process(void) { return gm_load_relaxed(&process) == getpid(); }
+static bool own_process(void) { return gm_load_relaxed(&process) == gm_os_getpid(); }
 
 /* ---- on the thread. errno is kept. */
 
@@ -207,7 +212,7 @@ static const struct gm_blocking callbacks = { enter, leave, step_out, step_in, b
 bool gc_published_start(void) {
     if (records == NULL) records = gm_os_map_sparse(RECORDS * sizeof *records, false);
     if (records == NULL) return false;
-    gm_store_relaxed(&process, getpid());
+    gm_store_relaxed(&process, gm_os_getpid());
     gm_store_release(&gm_hooks.blocking, &callbacks);
     return true;
 }
@@ -266,5 +271,5 @@ void gc_published_fork_child(void) {
         gm_store_relaxed(&r->state, RUNNING);
         gm_store_relaxed(&r->tid, r == mine ? gm_os_gettid() : INT_MAX);
     }
-    gm_store_relaxed(&process, getpid());
+    gm_store_relaxed(&process, gm_os_getpid());
 }

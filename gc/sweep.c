@@ -11,6 +11,8 @@
  * What goes home is cleared. The next object in the slot may be one that its owner fills slowly or never, a buffer say,
  * and would keep alive whatever the dead one pointed to: one such word can hold a whole list of dead objects.
  *
+ * The slots of a page above 1 KiB are at most eight: each has a word of its own.
+ *
  * Pages are claimed in address order under a lock, some at a time; the sweep itself holds none. */
 #include "gc/sweep.h"
 
@@ -104,6 +106,27 @@ static void sweep_slots(struct page *p, unsigned size) {
     give(p);
 }
 
+/* Slots above 1 KiB have a word each, one at most in a KiB. */
+static void sweep_medium(struct page *p, unsigned size) {
+    for (unsigned i = 0; i < GM_PAGE_SIZE >> GM_STATE_MEDIUM_SHIFT; i++) {
+        uint16_t *at = gm_arena_medium_of(p->arena, p->start + (i << GM_STATE_MEDIUM_SHIFT)), word = gm_load_relaxed(at);
+        while (word & GM_STATE_CLASS && (word & GM_STATE_COLOUR) == next.white) {
+            uintptr_t slot = p->start + (i << GM_STATE_MEDIUM_SHIFT) + (uintptr_t)(word >> 8 << GM_STATE_SHIFT);
+            bool marked = gm_gc_marked(p->arena, slot);
+            /* acquire: what the program did to an object comes before we give its slot away. */
+            if (!gm_cas_acquire(at, &word, marked ? (uint16_t)(word ^ GM_STATE_COLOUR) : 0)) continue;
+            if (marked) p->t.live_objects++;
+            else p->slot[p->n++] = (void *)slot;
+            if (!marked && (word & GM_STATE_CLASS) == GM_CLASS_8) p->odd = true;
+            else if (!marked) p->cls = word & GM_STATE_CLASS;
+            break;
+        }
+    }
+    p->t.freed_bytes = (uint64_t)p->n * size;
+    p->t.live_bytes = p->t.live_objects * size;
+    give(p);
+}
+
 static void sweep_pairs(struct page *p) {
     uint64_t kept = 0;
     p->n = gm_gc_sweep_small8(p->arena, gm_arena_page_of(p->arena, p->start), next.white, p->slot, &kept);
@@ -149,6 +172,7 @@ static void sweep_pages(struct gm_arena *a, size_t from, size_t to) {
         unsigned cls = gm_entry_class(e);
         if (cls == 0) sweep_large(&p, gm_entry_span(e));
         else if (cls == GM_CLASS_8) sweep_pairs(&p);
+        else if (cls >= GM_FIRST_MEDIUM) sweep_medium(&p, gm_class_size[cls]);
         else sweep_slots(&p, gm_class_size[cls]);
         add(&sum, &p.t);
     }
@@ -245,25 +269,4 @@ void gc_sweep_totals(struct gc_sweep_totals *out) {
     out->freed_bytes = gm_load_relaxed(&totals.freed_bytes);
     out->live_objects = gm_load_relaxed(&totals.live_objects);
     out->live_bytes = gm_load_relaxed(&totals.live_bytes);
-}
-
-/* ---- mode leak */
-
-struct walk {
-    int colour;
-    void (*fn)(void *arg, uintptr_t p, size_t size, unsigned cls);
-    void *arg;
-};
-
-static void report_unmarked(void *arg, uintptr_t p, size_t size, uint8_t state) {
-    const struct walk *w = arg;
-    if (w->colour >= 0 && (state & GM_STATE_COLOUR) != w->colour) return;
-    struct gm_gc_object o;
-    if (gm_gc_find(p, &o) && !gm_gc_marked(o.arena, o.start))
-        w->fn(w->arg, p, size, o.kind == GM_GC_LARGE ? 0 : gm_class_of(size));
-}
-
-void gc_sweep_each_unmarked(int colour, void (*fn)(void *arg, uintptr_t p, size_t size, unsigned cls), void *arg) {
-    struct walk w = { colour, fn, arg };
-    for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a)) gm_gc_each_object(a, 0, SIZE_MAX, report_unmarked, &w);
 }

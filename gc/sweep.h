@@ -24,8 +24,4 @@ struct gc_sweep_totals {
 /* Since gc_sweep_begin. */
 void gc_sweep_totals(struct gc_sweep_totals *out);
 
-/* For mode leak, after marking, instead of a sweep: every live object that is not marked. `colour`: only
- * those whose colour bit it is; -1: all. Changes nothing. The world is held, or this is a snapshot child. */
-void gc_sweep_each_unmarked(int colour, void (*fn)(void *arg, uintptr_t p, size_t size, unsigned cls), void *arg);
-
 #endif

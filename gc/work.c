@@ -119,3 +119,54 @@ struct gc_buffer *gc_work_wait(void) {
         gm_add_acq_rel(&state.idle, (uint32_t)-1);
     }
 }
+
+/* ---- a worker's own */
+
+struct gc_buffer *gc_grey_next(struct gc_grey *g) {
+    struct gc_buffer *full = g->at;
+    if (g->other && g->other->n == 0) {
+        g->at = g->other;
+    } else {
+        if (g->other) gc_work_publish(g->other);
+        g->at = gc_work_empty();
+    }
+    g->other = full;
+    return g->at;
+}
+
+bool gc_grey_other(struct gc_grey *g) {
+    struct gc_buffer *other = g->other;
+    if (!other || other->n == 0) return false;
+    g->other = g->at;
+    g->at = other;
+    return true;
+}
+
+void gc_grey_share(struct gc_grey *g) {
+    struct gc_buffer *mine = g->at, *theirs = g->other;
+    if (!gc_work_wanted()) return;
+    if (theirs && theirs->n) {
+        g->other = NULL;
+        gc_work_publish(theirs);
+        return;
+    }
+    if (!mine || mine->n < 2 || !(theirs = gc_work_empty())) return;
+    size_t n = mine->n / 2;
+    for (size_t i = 0; i < n; i++) theirs->entry[i] = mine->entry[i];
+    for (size_t i = n; i < mine->n; i++) mine->entry[i - n] = mine->entry[i];
+    theirs->n = n;
+    mine->n -= n;
+    gc_work_publish(theirs);
+}
+
+bool gc_grey_refill(struct gc_grey *g, struct gc_buffer *b) {
+    if (!b) return false;
+    if (g->at) gc_work_release(g->at);
+    g->at = b;
+    return true;
+}
+
+void gc_grey_forget(struct gc_grey *g) {
+    if (g->at) g->at->n = 0;
+    if (g->other) g->other->n = 0;
+}

@@ -37,7 +37,6 @@
 
 #include "gc/published.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -195,36 +194,19 @@ bool gc_world_start(void) {
     return ok;
 }
 
-/* ---- what /proc says of one thread */
+/* ---- a thread by name */
 
-/* Reads a file of /proc/self/task/TID into `text`, 0-terminated; false: the thread has gone. */
-static bool read_task_file(int tid, const char *name, char *text, size_t n) {
-    struct gm_out path;
-    gm_out_init(&path, -1);
-    gm_out_printf(&path, "/proc/self/task/%d/%s", tid, name);
-    gm_out_flush(&path);
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, path.text, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    long got = syscall(SYS_read, fd, text, n - 1);
-    syscall(SYS_close, fd);
-    text[got > 0 ? got : 0] = 0;
-    return got > 0;
-}
-
-/* R, S, D, T, t, Z, X ..., and 0 if it is gone. */
-static char task_state(int tid) {
-    char text[512];
-    if (!read_task_file(tid, "stat", text, sizeof text)) return 0;
-    const char *end_of_name = strrchr(text, ')');
-    return end_of_name != NULL && end_of_name[1] == ' ' ? end_of_name[2] : 0;
+/* The first word of what a file of the thread says, up to one of `ends`; "?" if it says nothing. */
+static const char *word_of(int tid, const char *file, const char *ends, char *text, size_t size) {
+    if (gm_os_read_thread_file(tid, file, text, size) == 0) return "?";
+    text[strcspn(text, ends)] = 0;
+    return text;
 }
 
 static void name_thread(struct gm_out *out, int tid, const char *what) {
-    char comm[64] = "?", place[128] = "?";
-    read_task_file(tid, "comm", comm, sizeof comm);
-    read_task_file(tid, "syscall", place, sizeof place);
-    comm[strcspn(comm, "\n")] = place[strcspn(place, " \n")] = 0;
-    gm_out_printf(out, "thread %d (%s) %s, state %c, system call %s", tid, comm, what, task_state(tid) ? task_state(tid) : '-', place);
+    char comm[64], place[128], state = gm_os_thread_state(tid);
+    gm_out_printf(out, "thread %d (%s) %s, state %c, system call %s", tid, word_of(tid, "comm", "\n", comm, sizeof comm), what,
+                  state ? state : '-', word_of(tid, "syscall", " \n", place, sizeof place));
 }
 
 /* ---- asking */
@@ -263,7 +245,7 @@ static bool ask(struct slot *s, int tid) {
     info.si_signo = gm_stop_signal;
     info.si_code = SI_QUEUE;
     info.si_errno = (int)generation;
-    info.si_pid = getpid();
+    info.si_pid = gm_os_getpid();
     info.si_value.sival_ptr = s;
     if (gm_os_is_library_thread(tid)) {
         set_phase(s, NOT_ASKED);
@@ -273,7 +255,7 @@ static bool ask(struct slot *s, int tid) {
     gm_add_relaxed(&pending, 1);
     present++;
     set_phase(s, ASKED);
-    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, gm_stop_signal, &info) == 0) return true;
+    if (syscall(SYS_rt_tgsigqueueinfo, gm_os_getpid(), tid, gm_stop_signal, &info) == 0) return true;
     bool gone = errno == ESRCH;
     set_phase(s, GONE);
     gm_sub_relaxed(&pending, 1);
@@ -295,21 +277,17 @@ static const char *meet(int tid) {
     return NULL;
 }
 
-/* Signals whoever is in the directory and has no slot. NULL, or what stood against it. */
+struct asking { int self; const char *why; };
+static bool ask_one(int tid, void *arg) {
+    struct asking *a = arg;
+    if (tid != a->self) a->why = meet(tid);
+    return a->why == NULL;
+}
+
+/* Signals whoever is in the list and has no slot. NULL, or what stood against it. */
 static const char *ask_everybody(int self) {
-    static GM_ALIGNED(16) char entries[16384];
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return "cannot open /proc/self/task";
-    const char *why = NULL;
-    for (long n; why == NULL && (n = syscall(SYS_getdents64, fd, entries, sizeof entries)) > 0;) {
-        for (char *e = entries; why == NULL && e < entries + n; e += ((struct dirent64 *)e)->d_reclen) {
-            int tid = atoi(((struct dirent64 *)e)->d_name);
-            if (tid == 0 || tid == self) continue;
-            why = meet(tid);
-        }
-    }
-    syscall(SYS_close, fd);
-    return why;
+    struct asking a = { .self = self };
+    return gm_os_each_number("/proc/self/task", ask_one, &a) ? a.why : "cannot open /proc/self/task";
 }
 
 /* Whoever has not answered: has it gone? A leader that has exited stays listed, as a zombie. Returns the tid
@@ -320,7 +298,7 @@ static int look_for_the_gone(bool *asleep) {
         struct slot *s = &slots[i];
         uint32_t asked = state_of(generation, ASKED);
         if (gm_load_relaxed(&s->state) != asked) continue;
-        char state = task_state(s->thread.tid);
+        char state = gm_os_thread_state(s->thread.tid);
         bool gone = state == 0 && !gm_os_thread_exists(s->thread.tid), zombie = state == 'Z' || state == 'X';
         if (!gone && !zombie) {
             late = s->thread.tid;
@@ -390,10 +368,10 @@ static bool gather(uint64_t start, struct gm_out *why) {
 
 static int sharer_among_children(int tid) {
     char text[4096];
-    if (!read_task_file(tid, "children", text, sizeof text)) return 0;
+    if (gm_os_read_thread_file(tid, "children", text, sizeof text) == 0) return 0;
     for (const char *p = text; *p != 0;) {
         int pid = atoi(p);
-        if (pid > 0 && syscall(SYS_kcmp, getpid(), pid, KCMP_VM, 0, 0) == 0) return pid;
+        if (pid > 0 && syscall(SYS_kcmp, gm_os_getpid(), pid, KCMP_VM, 0, 0) == 0) return pid;
         p += strcspn(p, " ");
         p += strspn(p, " \n");
     }
@@ -415,7 +393,7 @@ static int find_sharer(void) {
 static void let_go(void) {
     for (unsigned i = 0; i < used; i++) { /* who is late shall not stop any more */
         uint32_t asked = state_of(generation, ASKED);
-        gm_cas_acquire(&slots[i].state, &asked, state_of(generation, GONE));
+        if (gm_cas_acquire(&slots[i].state, &asked, state_of(generation, GONE))) gm_sub_relaxed(&pending, 1);
     }
     gc_published_let_go();
     /* release: pairs with the acquire in stop_here. */
@@ -423,11 +401,24 @@ static void let_go(void) {
     gm_os_futex_wake(&released, INT_MAX);
 }
 
-static bool hold(struct gm_out *why) {
-    uint64_t start = gm_os_nanotime();
+/* Slots are used anew. False: somebody is still in the middle of answering a hold that was given up, would write into its slot
+ * and be counted as one that has answered this one. */
+static bool begin(uint64_t start) {
+    for (uint32_t left; (left = gm_load_acquire(&pending)) != 0;) { /* acquire: as in wait_for_answers */
+        if (gm_os_nanotime() - start > NOT_RUNNING_NS) return false;
+        gm_os_futex_wait(&pending, left, FIRST_LOOK_NS);
+    }
     generation++;
     used = present = held_count = 0;
-    gm_store_relaxed(&pending, 0);
+    return true;
+}
+
+static bool hold(struct gm_out *why) {
+    uint64_t start = gm_os_nanotime();
+    if (!begin(start)) {
+        gm_out_str(why, "a thread has not answered the last hold to the end");
+        return false;
+    }
     gc_published_take(take_published);
     if (!gather(start, why)) return false;
     gc_published_others_stopped();

@@ -44,6 +44,7 @@ void gm_set_foreign(const struct gm_foreign *f);
 void gm_constructor(char **envp);
 
 /* Called around fork(2) by pthread_atfork: all locks in rank order; new identity in the child. */
+extern GM_HIDDEN bool gm_forks_minded; /* somebody calls the next three around every fork: whoever has them registered says so */
 void gm_fork_prepare(void);
 void gm_fork_parent(void);
 void gm_fork_child(void);

@@ -1,7 +1,10 @@
 /* See arena.h. Layout of one reservation, low to high: bitmaps and summaries of the page index
- * (ready from the start, touched as the heap grows), page table, slot states, the library's records
+ * (ready as a whole once it is needed, touched as the heap grows), slot states by KiB (downwards) and page table (upwards), slot states by
+ * 16 bytes, the library's records
  * (primary arena only, see meta.h), heap. */
 #include "libgomalloc/arena.h"
+
+#include <string.h>
 
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/hooks.h"
@@ -12,7 +15,7 @@ struct gm_space gm_space;
 uint8_t gm_colour;
 
 /* The size asked for first; halved until it can be had. 256 GiB is ten times what the machines at
- * hand have, costs one line in /proc/self/maps, and its tables are 16.3 GiB of equally unbacked
+ * hand have, costs one line in /proc/self/maps, and its tables are 16.8 GiB of equally unbacked
  * address space. Large memories get four times what they have, up to 1 TiB. */
 enum { MIN_PRIMARY_MIB = 2 };
 #define PRIMARY_DEFAULT ((size_t)256 << 30)
@@ -26,20 +29,29 @@ struct gm_arena *gm_sparse_arenas;      /* list; added to under the heap lock */
 static struct gm_arena *spare;          /* records of dropped arenas and of tries that failed; heap lock */
 
 struct layout {
-    size_t index, pages, state, meta, total; /* bytes before the heap: of the tables, and their sum */
+    size_t index, both, medium, state, meta, total; /* bytes before the heap: of the tables, and their sum */
+    /* both: page table and states by KiB, of which `medium` come before the place where they meet, in the middle of a
+     * kernel page: a small heap touches one page of the two. */
 };
 
 /* A span record takes at most 128 bytes per 8 KiB page (192 for class 8): twice that for records. */
 enum { META_SHIFT = 5 };
 
+/* Heap, states and records would all begin at a multiple of 64 MiB, and what a small process has most use of lies at the beginning of
+ * each. AMD's first-level cache guesses the way of a line by a hash of the address's bits 12 to 27: two lines of one set
+ * whose hashes agree push each other out, and a malloc of which state, block and cache record meet so takes ten times as
+ * long (a pair of 64 bytes: 45 ns, and 6 with these distances, which make the hashes differ). */
+enum { RECORDS_APART = 0x6b000, STATES_APART = 0x34000 };
+
 static struct layout layout_of(size_t heap, size_t os_page, bool primary) {
     size_t chunks = gm_align_up(heap, GM_CHUNK_SIZE) / GM_CHUNK_SIZE;
     struct layout l;
     l.index = gm_align_up(chunks * sizeof(struct gm_pagebits) + gm_pageindex_bytes(chunks), os_page);
-    l.pages = gm_align_up((heap >> GM_PAGE_SHIFT) * sizeof(uint64_t), os_page);
-    l.state = gm_align_up(heap >> GM_STATE_SHIFT, os_page);
-    l.meta = primary ? gm_align_up(heap >> META_SHIFT, 64 * 1024) : 0;
-    l.total = l.index + l.pages + l.state + l.meta;
+    l.medium = gm_align_up((heap >> GM_STATE_MEDIUM_SHIFT) * sizeof(uint16_t), os_page) + os_page / 2;
+    l.both = gm_align_up(l.medium + (heap >> GM_PAGE_SHIFT) * sizeof(uint64_t), os_page);
+    l.state = gm_align_up((heap >> GM_STATE_SHIFT) + (primary ? STATES_APART : 0), os_page);
+    l.meta = primary ? gm_align_up((heap >> META_SHIFT) + RECORDS_APART, os_page) : 0;
+    l.total = l.index + l.both + l.state + l.meta;
     return l;
 }
 
@@ -59,6 +71,37 @@ static bool make_marks(struct gm_arena *a) {
 static void drop_marks(struct gm_arena *a) {
     if (a->marks) gm_os_unmap(a->marks, marks_bytes(a));
     a->marks = NULL;
+}
+
+/* ---- huge pages for a marker, which reads states and marks at random */
+
+/* Not for a small heap, of which one huge page of tables would be a large part. */
+enum { STATES_HUGE_FROM = 32 << 20 };
+static bool tables_huge;                /* heap lock */
+
+void gm_arena_huge_tables(void) {
+    struct gm_arena *a = &gm_space.primary;
+    if (!tables_huge && a->size) gm_os_huge(a->state, a->size >> GM_STATE_SHIFT, true);
+    tables_huge = true;
+}
+
+/* Bytes of states that are made ready for `heap` bytes: in pieces of which the kernel can make huge pages. */
+static size_t states_ready(const struct gm_arena *a, size_t heap) {
+    size_t n = heap >> GM_STATE_SHIFT;
+    if (!tables_huge || heap < STATES_HUGE_FROM) return n;
+    return gm_min(gm_align_up(n, GM_CHUNK_SIZE), a->size >> GM_STATE_SHIFT);
+}
+
+void gm_arena_clear_marks(struct gm_arena *a) {
+    static size_t asked; /* of the primary's, from the first whole one on; by one thread at a time */
+    size_t n = a->grown >> (GM_STATE_SHIFT + 3);
+    uintptr_t start = (uintptr_t)a->marks, from = gm_align_up(start, GM_CHUNK_SIZE), to = gm_align_down(start + n, GM_CHUNK_SIZE);
+    if (tables_huge && !marks_shared && a == &gm_space.primary && to > from + asked) {
+        gm_os_huge((void *)from, to - from, true);
+        gm_os_release((void *)(from + asked), to - from - asked); /* small pages: they come again as huge ones */
+        asked = to - from;
+    }
+    memset(a->marks, 0, n);
 }
 
 bool gm_arena_make_marks(bool shared) {
@@ -91,7 +134,8 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     if (!p) return false;
     char *tables = p + (before - l.total);
     if (tables > p) gm_os_unmap(p, (size_t)(tables - p));
-    if (!gm_os_commit(tables, l.index)) {
+    char *meet = tables + l.index + l.medium;
+    if (!primary && !gm_os_commit(tables, l.index)) {
         gm_os_unmap(tables, l.total + heap);
         return false;
     }
@@ -99,8 +143,10 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     a->base = (uintptr_t)p + before;
     a->size = heap;
     a->committed = a->grown = 0;
-    a->pages = (uint64_t *)(tables + l.index);
-    a->state = (uint8_t *)tables + l.index + l.pages;
+    a->index_bytes = l.index;
+    a->pages = (uint64_t *)meet;
+    a->medium = (uint16_t *)meet;
+    a->state = (uint8_t *)tables + l.index + l.both;
     a->marks = NULL;
     if (!make_marks(a)) {
         gm_os_unmap(tables, l.total + heap);
@@ -128,6 +174,7 @@ bool gm_arena_init(void) {
         if (!reserve(a, want, want >= GM_ARENA_SIZE ? GM_ARENA_SIZE : GM_CHUNK_SIZE)) continue;
         gm_space.base16 = a->base >> GM_STATE_SHIFT;
         gm_space.state = a->state;
+        gm_space.medium = a->medium;
         gm_space.state_bias = (uint8_t *)((uintptr_t)a->state - gm_space.base16);
         return true;
     }
@@ -189,12 +236,26 @@ struct gm_arena *gm_arena_new(size_t bytes) {
     return a;
 }
 
-/* Makes [from, to) of a table ready; both in bytes of the table, rounded out to pages. */
-static bool commit_table(void *table, size_t from, size_t to) {
+/* The kernel pages that a table needs beyond those of its first `from` bytes for `to` bytes; it grows up from its
+ * address, or down. */
+static size_t pages_beyond(void *table, bool down, size_t from, size_t to, char **start) {
     size_t page = gm_os_page_size();
-    from = gm_align_up(from, page);
-    to = gm_align_up(to, page);
-    return to <= from || gm_os_commit((char *)table + from, to - from);
+    uintptr_t t = (uintptr_t)table, low = from ? gm_align_up(t + from, page) : gm_align_down(t, page), high = gm_align_up(t + to, page);
+    if (down) low = gm_align_down(t - to, page), high = from ? gm_align_down(t - from, page) : gm_align_up(t, page);
+    *start = (char *)low;
+    return high > low ? high - low : 0;
+}
+
+static bool commit_table(void *table, bool down, size_t from, size_t to) {
+    char *start;
+    size_t bytes = pages_beyond(table, down, from, to, &start);
+    return bytes == 0 || gm_os_commit(start, bytes);
+}
+
+/* The primary arena's index is elsewhere while the heap is small (gm_pageindex_start_small). */
+static bool commit_index(struct gm_arena *a, size_t heap) {
+    if (a->index.small == NULL || heap <= GM_PAGEINDEX_SMALL * (size_t)GM_CHUNK_SIZE) return true;
+    return gm_os_commit(a->index.all_bits, a->index_bytes);
 }
 
 static void set_limit(size_t committed) {
@@ -204,9 +265,10 @@ static void set_limit(size_t committed) {
 
 bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
     size_t old = a->committed, new = old + bytes;
-    if (new > a->size || new < old) return false;
-    if (!commit_table(a->state, old >> GM_STATE_SHIFT, new >> GM_STATE_SHIFT)) return false;
-    if (!commit_table(a->pages, (old >> GM_PAGE_SHIFT) * 8, (new >> GM_PAGE_SHIFT) * 8)) return false;
+    if (new > a->size || new < old || !commit_index(a, new)) return false;
+    if (!commit_table(a->state, false, old >> GM_STATE_SHIFT, states_ready(a, new))) return false;
+    if (!commit_table(a->medium, true, (old >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium, (new >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium)) return false;
+    if (!commit_table(a->pages, false, (old >> GM_PAGE_SHIFT) * 8, (new >> GM_PAGE_SHIFT) * 8)) return false;
     if (a == &gm_space.primary && !gm_meta_commit(new >> META_SHIFT)) return false;
     if (!gm_os_commit((void *)(a->base + old), bytes)) return false;
     gm_os_name((void *)a->base, new, "gomalloc heap");
@@ -246,15 +308,20 @@ void gm_arena_drop(struct gm_arena *a) {
     spare = a;
 }
 
+/* A table for `size` bytes of heap becomes one for `keep`. */
+static void shrink_table(void *table, bool down, size_t entry, unsigned shift, size_t keep, size_t size) {
+    char *start;
+    size_t bytes = pages_beyond(table, down, (keep >> shift) * entry, (size >> shift) * entry, &start);
+    if (bytes) gm_os_unmap(start, bytes);
+}
+
 void gm_arena_shrink(struct gm_arena *a, size_t keep) {
-    size_t page = gm_os_page_size();
     keep = gm_align_up(gm_max(keep, a->committed), GM_CHUNK_SIZE);
     if (a->size == 0 || keep >= a->size) return;
-    size_t state_from = gm_align_up(keep >> GM_STATE_SHIFT, page), state_to = gm_align_up(a->size >> GM_STATE_SHIFT, page);
-    size_t pages_from = gm_align_up((keep >> GM_PAGE_SHIFT) * 8, page), pages_to = gm_align_up((a->size >> GM_PAGE_SHIFT) * 8, page);
     gm_os_unmap((void *)(a->base + keep), a->size - keep);
-    if (state_to > state_from) gm_os_unmap(a->state + state_from, state_to - state_from);
-    if (pages_to > pages_from) gm_os_unmap((char *)a->pages + pages_from, pages_to - pages_from);
+    shrink_table(a->state, false, sizeof *a->state, GM_STATE_SHIFT, keep, a->size);
+    shrink_table(a->medium, true, sizeof *a->medium, GM_STATE_MEDIUM_SHIFT, keep, a->size);
+    shrink_table(a->pages, false, sizeof *a->pages, GM_PAGE_SHIFT, keep, a->size);
     if (a == &gm_space.primary) gm_meta_shrink_region(keep >> META_SHIFT);
     size_t marks_to = marks_bytes(a);
     a->size = keep;
@@ -263,5 +330,6 @@ void gm_arena_shrink(struct gm_arena *a, size_t keep) {
 
 size_t gm_arena_table_bytes(const struct gm_arena *a) {
     size_t c = a->committed, zero = gm_load_relaxed(&a->index.zero_pages) << GM_PAGE_SHIFT;
-    return ((c > zero ? c - zero : 0) >> GM_STATE_SHIFT) + (c >> GM_PAGE_SHIFT) * 8 + (c >> GM_CHUNK_SHIFT) * sizeof(struct gm_pagebits);
+    size_t backed = c > zero ? c - zero : 0;
+    return (backed >> GM_STATE_SHIFT) + (backed >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium + (c >> GM_PAGE_SHIFT) * 8 + (c >> GM_CHUNK_SHIFT) * sizeof(struct gm_pagebits);
 }

@@ -1,12 +1,15 @@
 /* Address space: where the heap lies, and the way from an address to what is known of it.
  *
- * The primary arena is one reservation of (usually) 256 GiB. Beside its heap range lie two tables
+ * The primary arena is one reservation of (usually) 256 GiB. Beside its heap range lie three tables
  * over the whole range: the page table, 8 bytes per 8 KiB page, and the slot states, one byte per 16
- * bytes of heap. Only what the heap has grown to is readable; `limit16` says how far that is.
+ * bytes of heap and two per KiB. Only what the heap has grown to is readable; `limit16` says how far that is.
  *
  * A slot's state byte stands at its first 16 bytes: 0 while it is free (or is no start of a slot
  * at all), else its size class and the colour with which it was born. free() therefore needs no
  * page lookup: one load gives class, double free and interior pointer at once (malloc.c, essay).
+ *
+ * Slots above 1 KiB have their states in the second table: at most one of them starts in any KiB, and the
+ * word's high byte says where in it, in units of 16 bytes. The first table is 0 over them, and not written.
  *
  * When the reservation is exhausted or cannot be had (RLIMIT_AS), further arenas of 64 MiB or more
  * come from anywhere; a sparse map, indexed by address / 64 MiB, finds them. They are served by the
@@ -16,6 +19,7 @@
 
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/pageindex.h"
+#include "libgomalloc/sizeclass.h"
 
 #define GM_ARENA_SHIFT 26
 #define GM_ARENA_SIZE ((size_t)1 << GM_ARENA_SHIFT)
@@ -23,6 +27,7 @@
 
 #define GM_STATE_CLASS  0x7f         /* of a state byte: size class, 0 = free */
 #define GM_STATE_COLOUR 0x80
+#define GM_STATE_MEDIUM_SHIFT 10     /* for slots above 1 KiB: a word per KiB */
 
 struct gm_span;
 
@@ -32,9 +37,11 @@ struct gm_arena {
     size_t committed;                /* ready memory from base on; changes under the heap lock */
     size_t grown;                    /* the most that `committed` has been: pages the index knows */
     uint8_t *state;                  /* of base; readable for `committed` bytes of heap */
+    uint16_t *medium;                /* likewise, states of slots above 1 KiB; that of base is the word before it */
     uint64_t *pages;                 /* of base; likewise */
     uint64_t *marks;                 /* a bit per 16 bytes of `size`, for the collector; NULL without it */
     struct gm_pageindex index;       /* guarded by the heap lock */
+    size_t index_bytes;              /* of its memory, for the size reserved at first */
     struct gm_arena *next;           /* list of all but the primary */
 };
 
@@ -45,6 +52,7 @@ struct gm_space {
     uintptr_t free_limit16;          /* the same; 0 while free() is ignored (hooks.h), so that all frees go the slow way */
     uint8_t *state;                  /* state byte of base */
     uint8_t *state_bias;             /* state - base16: state_bias[p >> 4] */
+    uint16_t *medium;                /* word behind that of base */
     struct gm_arena primary;
     struct gm_pageindex_small small_index; /* the primary's, while it is small (a sparse arena's tables are small) */
 } GM_ALIGNED(64);
@@ -94,6 +102,10 @@ void gm_arena_shrink(struct gm_arena *a, size_t keep);
 bool gm_arena_make_marks(bool shared);
 /* The same again, empty; for a child that has its parent's (heap lock). */
 bool gm_arena_renew_marks(void);
+/* Clears them. Not while anybody marks or sweeps; the arena stays. */
+void gm_arena_clear_marks(struct gm_arena *a);
+/* From now on the primary's tables that a marker reads at random ask for huge pages, where the heap is large (heap lock). */
+void gm_arena_huge_tables(void);
 /* The arena's tables, which end where its heap starts. */
 GM_INLINE uintptr_t gm_arena_tables(const struct gm_arena *a) { return (uintptr_t)a->index.all_bits; }
 /* Bytes of tables (states, page entries, bitmaps) in use, estimated: the states of pages that
@@ -107,9 +119,36 @@ GM_INLINE struct gm_arena *gm_arena_next(struct gm_arena *a) {
     return a == &gm_space.primary ? gm_load_acquire(&gm_sparse_arenas) : a->next;
 }
 
+/* Where the lowest of a's tables beside the index begins. */
+GM_INLINE uintptr_t gm_arena_low(const struct gm_arena *a) { return (uintptr_t)(a->medium - (a->size >> GM_STATE_MEDIUM_SHIFT)); }
 GM_INLINE size_t gm_arena_page_of(const struct gm_arena *a, uintptr_t p) { return (p - a->base) >> GM_PAGE_SHIFT; }
-GM_INLINE uint8_t *gm_arena_state_of(const struct gm_arena *a, uintptr_t p) {
+GM_INLINE uint8_t *gm_arena_state_of(const struct gm_arena *a, uintptr_t p) { /* of a slot up to 1 KiB */
     return a->state + ((p - a->base) >> GM_STATE_SHIFT);
+}
+GM_INLINE uint16_t *gm_arena_medium_of(const struct gm_arena *a, uintptr_t p) { /* above */
+    return a->medium - 1 - ((p - a->base) >> GM_STATE_MEDIUM_SHIFT);
+}
+/* A medium slot's word with state 0, but for which the word is 0: where in its KiB it starts. */
+#define GM_MEDIUM_PLACE(p) ((uint16_t)(((uintptr_t)(p) >> GM_STATE_SHIFT & 63) << 8))
+
+/* The state of the slot of class cls (not 8) that starts at p: what it is, and made what is said. */
+GM_INLINE uint8_t gm_state_get(const struct gm_arena *a, uintptr_t p, unsigned cls) {
+    /* acquire: who finds an object alive sees what was done before it came to life. */
+    if (cls < GM_FIRST_MEDIUM) return gm_load_acquire(gm_arena_state_of(a, p));
+    uint16_t word = (uint16_t)(gm_load_acquire(gm_arena_medium_of(a, p)) ^ GM_MEDIUM_PLACE(p));
+    return word <= UINT8_MAX ? (uint8_t)word : 0;
+}
+GM_INLINE void gm_state_set(const struct gm_arena *a, uintptr_t p, unsigned cls, uint8_t state) {
+    if (cls < GM_FIRST_MEDIUM) gm_store_relaxed(gm_arena_state_of(a, p), state);
+    else gm_store_relaxed(gm_arena_medium_of(a, p), state ? (uint16_t)(GM_MEDIUM_PLACE(p) | state) : 0);
+}
+/* If it is *expected; else *expected is what it is. Both are live. */
+GM_INLINE bool gm_state_cas(const struct gm_arena *a, uintptr_t p, unsigned cls, uint8_t *expected, uint8_t state) {
+    if (cls < GM_FIRST_MEDIUM) return gm_cas_acq_rel(gm_arena_state_of(a, p), expected, state);
+    uint16_t word = (uint16_t)(GM_MEDIUM_PLACE(p) | *expected);
+    if (gm_cas_acq_rel(gm_arena_medium_of(a, p), &word, (uint16_t)(GM_MEDIUM_PLACE(p) | state))) return true;
+    *expected = (uint8_t)word;
+    return false;
 }
 
 #endif

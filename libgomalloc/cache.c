@@ -454,7 +454,7 @@ static void adopt_bin(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls), n = gm_bin_count(c, bin);
     for (unsigned i = 0; i < n; i++) {
         void *slot = first_of(c, bin)[i];
-        if (cls != GM_CLASS_8 && gm_load_relaxed(&gm_space.state_bias[(uintptr_t)slot >> GM_STATE_SHIFT]) == 0)
+        if (cls != GM_CLASS_8 && gm_state_get(&gm_space.primary, (uintptr_t)slot, cls) == 0)
             gm_central_give(cls, &slot, 1);
     }
     release_current(c, bin);
@@ -493,7 +493,7 @@ void gm_cache_verify(struct gm_cache *c) {
             if (gm_load_relaxed(&gm_guests_ever)) continue; /* its span may be changing */
             const struct gm_span *s = gm_span_of(&gm_space.primary, slot);
             GM_CHECK(s && s->cls == cls && gm_span_slot(s, gm_span_index(s, slot)) == slot);
-            GM_CHECK(gm_load_relaxed(&gm_space.state_bias[slot >> GM_STATE_SHIFT]) == 0);
+            GM_CHECK(gm_state_get(&gm_space.primary, slot, cls) == 0);
             GM_CHECK(!(gm_load_relaxed(&s->home[gm_span_index(s, slot) / 64]) >> (gm_span_index(s, slot) & 63) & 1));
         }
     }

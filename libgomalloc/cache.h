@@ -97,6 +97,8 @@ extern GM_HIDDEN void (*gm_cache_before_second)(void);
 struct gm_cache_more *gm_cache_more(struct gm_cache *c);
 /* Makes the class's bin non-empty; false: out of memory. */
 bool gm_cache_refill(struct gm_cache *c, unsigned cls);
+/* The thread has not had a slot of the bin yet: what it frees there is another thread's. */
+GM_INLINE bool gm_bin_is_new(const struct gm_cache *c, unsigned bin) { return c->capacity[bin] == 0; }
 /* Makes room in the class's bin; failing to is no harm. */
 void gm_cache_make_room(struct gm_cache *c, unsigned cls);
 

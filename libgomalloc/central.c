@@ -89,7 +89,7 @@ unsigned gm_central_take(unsigned cls, void **out, unsigned want) {
         if (!s) return 0;
         gm_lock(&c->lock);
     }
-    unsigned n = gm_span_take(s, out, want);
+    unsigned n = gm_span_take_line(s, out, want);
     gm_lists_settle(c, s, gm_load_relaxed(&s->nfree));
     gm_unlock(&c->lock);
     gm_lists_count_out(c, cls, (int)n);

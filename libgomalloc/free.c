@@ -33,10 +33,10 @@ static enum gm_what what_in_span(const struct gm_span *s, uintptr_t p, size_t *u
     unsigned i = gm_span_index(s, p);
     if (i >= gm_class_slots[s->cls] || gm_span_slot(s, i) != p) return p & (s->cls == GM_CLASS_8 ? 7 : 15) ? GM_MISALIGNED : GM_INTERIOR;
     if (s->cls == GM_CLASS_8) return gm_small8_live(s, p) ? GM_SMALL8 : GM_FREED;
-    return gm_load_relaxed(gm_arena_state_of(s->arena, p)) ? GM_SLOT : GM_FREED;
+    return gm_state_get(s->arena, p, s->cls) ? GM_SLOT : GM_FREED;
 }
 
-/* What the state bytes alone say: a live object's span may be made into another while somebody looks (guests.c). UNKNOWN:
+/* What the states alone say: a live object's span may be made into another while somebody looks (guests.c). UNKNOWN:
  * there is no plain live slot. */
 static enum gm_what what_by_state(const struct gm_arena *a, uintptr_t p, size_t *usable) {
     unsigned cls;
@@ -60,12 +60,15 @@ enum gm_what gm_what_is(const void *address, struct gm_span **span, size_t *usab
     return freed && gm_is_aligned(p, GM_PAGE_SIZE) ? GM_FREED : GM_UNKNOWN;
 }
 
-/* A slot of the primary arena whose state is 0 goes to the thread's cache, or home. */
+/* A slot of the primary arena whose state is 0 goes to the thread's cache, or home. So does the first one of a thread that has
+ * allocated none of the class: it would come right back, and may lie on a line with what another thread uses (passive false
+ * sharing). Not the second: what only frees has to collect. */
 static void put_back(void *p, unsigned cls) {
     struct gm_cache *c = gm_cache_get();
     if (c) {
+        bool first = gm_class_size[cls] < GM_CACHE_LINE && gm_bin_is_new(c, cls);
         gm_cache_make_room(c, cls);
-        if (gm_cache_push(c, cls, p)) return;
+        if (!first && gm_cache_push(c, cls, p)) return;
     } else if (gm_load_relaxed(&gm_always_slow)) {
         gm_exact_free(p, gm_class_size[cls]);
     }
@@ -74,7 +77,7 @@ static void put_back(void *p, unsigned cls) {
 
 static void free_slot(struct gm_span *s, void *p) {
     unsigned cls = s->cls;
-    gm_store_relaxed(gm_arena_state_of(s->arena, (uintptr_t)p), 0);
+    gm_state_set(s->arena, (uintptr_t)p, cls, 0);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_profile.used))) gm_profile_forget(p);
     if (!gm_span_is_odd(s) && !(s->flags & GM_SPAN_SPARSE)) return put_back(p, cls);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_always_slow))) gm_exact_free(p, gm_class_size[cls]);
@@ -117,17 +120,36 @@ static GM_NOINLINE void free_full(void *p, unsigned cls) {
     if (cls <= GM_CLASS_8) return gm_free_odd(p); /* no live slot, or an odd one (gcview.h) */
     if (gm_nested()) return gm_nested_defer(p);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_nested_deferred))) gm_nested_drain(gm_free);
-    gm_store_relaxed(gm_arena_state_of(&gm_space.primary, (uintptr_t)p), 0);
+    gm_state_set(&gm_space.primary, (uintptr_t)p, cls, 0);
     put_back(p, cls);
     gm_scavenge_poll(); /* behind it: there may be no other call */
 }
 
 /* While allocations are sampled (profile.c) every free comes here: the short way is the hit path's. */
-GM_NOINLINE void gm_free_full(void *p, size_t cls) {
+static GM_NOINLINE void free_missed(void *p, size_t cls) {
     struct gm_cache *c = gm_tc_aside;
     if (GM_LIKELY(c == NULL) || cls <= GM_CLASS_8 || c->top[cls] == c->limit[cls] || gm_nested_mark != NULL) return free_full(p, (unsigned)cls);
-    gm_store_relaxed(&gm_space.state_bias[(uintptr_t)p >> GM_STATE_SHIFT], 0);
+    gm_state_set(&gm_space.primary, (uintptr_t)p, (unsigned)cls, 0);
     gm_cache_push(c, cls, p);
+}
+
+/* The first table of states says nothing of p, which is in the primary arena: here is the hit path of slots above 1 KiB. */
+static inline void free_medium(void *p) {
+    uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT) - gm_space.base16;
+    uint16_t *word = &gm_space.medium[~(intptr_t)(i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT))];
+    size_t state = gm_load_relaxed(word) ^ (i & 63) << 8;
+    size_t cls = state <= UINT8_MAX ? state & GM_STATE_CLASS : 0;
+    struct gm_cache *c = gm_load_relaxed(&gm_tc);
+    void **top = c->top[cls];
+    if (GM_UNLIKELY(top == c->limit[cls])) return free_missed(p, cls);
+    gm_store_relaxed(word, 0);
+    top[1] = p;
+    gm_step_release(&c->top[cls], 1);
+}
+
+GM_NOINLINE void gm_free_full(void *p, size_t cls) {
+    if (cls == 0) return free_medium(p);
+    free_missed(p, cls);
 }
 
 void gm_free(void *p) { gm_free_fast(p); }

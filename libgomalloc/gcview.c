@@ -7,6 +7,7 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/cache.h"
 #include "libgomalloc/central.h"
+#include "libgomalloc/conf.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/hooks.h"
@@ -19,10 +20,11 @@
 
 bool gm_gc_start(bool shared) {
     gm_init_once();
-    gm_class_leave_end_room();
+    if (!gm_class_leave_end_room()) return false;
     gm_central_no_guests();
     gm_heap_lock();
     bool made = gm_arena_make_marks(shared);
+    if (gm_conf.thp != GM_THP_NEVER) gm_arena_huge_tables();
     gm_heap_unlock();
     return made;
 }
@@ -45,7 +47,7 @@ void gm_gc_clear_marks(void) {
     gm_cache_adopt_orphans();
     gm_heap_pin_arenas();
     for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a))
-        memset(a->marks, 0, a->grown >> (GM_STATE_SHIFT + 3));
+        if (a->marks) gm_arena_clear_marks(a);
     gm_heap_unpin_arenas();
 }
 
@@ -84,7 +86,7 @@ void gm_gc_each_private(void (*fn)(void *arg, uintptr_t low, uintptr_t high), vo
         size_t committed = gm_load_relaxed(&a->committed);
         if (a->size == 0) continue;
         fn(arg, a->base, a->base + a->size);
-        fn(arg, (uintptr_t)a->pages, (uintptr_t)a->state + (committed >> GM_STATE_SHIFT)); /* one after the other */
+        fn(arg, gm_arena_low(a), (uintptr_t)a->state + (committed >> GM_STATE_SHIFT)); /* one after the other */
         if (a->marks) fn(arg, (uintptr_t)a->marks, (uintptr_t)a->marks + (a->size >> (GM_STATE_SHIFT + 3)));
     }
     fn(arg, (uintptr_t)&gm_space, (uintptr_t)(&gm_space + 1));
@@ -147,19 +149,19 @@ bool gm_gc_find(uintptr_t word, struct gm_gc_object *o) {
     o->size = gm_class_size[cls];
     o->start = start + i * o->size;
     o->kind = GM_GC_SLOT;
-    o->live = gm_load_acquire(gm_arena_state_of(a, o->start)) != 0;
+    o->live = gm_state_get(a, o->start, cls) != 0;
     return true;
 }
 
-static uint8_t *state_of(const struct gm_gc_object *o, uintptr_t p) {
+static uint8_t state_of(const struct gm_gc_object *o, uintptr_t p) {
     uint64_t e = entry_of(o->arena, p);
-    if (o->kind == GM_GC_LARGE) return &gm_entry_span(e)->state;
-    if (o->kind == GM_GC_PAIR) return (uint8_t *)gm_entry_span(e)->side + ((p & (GM_PAGE_SIZE - 1)) >> 3);
-    return gm_arena_state_of(o->arena, o->start);
+    if (o->kind == GM_GC_LARGE) return gm_load_relaxed(&gm_entry_span(e)->state);
+    if (o->kind == GM_GC_PAIR) return gm_load_relaxed((uint8_t *)gm_entry_span(e)->side + ((p & (GM_PAGE_SIZE - 1)) >> 3));
+    return gm_state_get(o->arena, o->start, gm_entry_class(e));
 }
 
 bool gm_gc_is_white(const struct gm_gc_object *o, uintptr_t p) {
-    uint8_t state = gm_load_relaxed(state_of(o, p));
+    uint8_t state = state_of(o, p);
     return state && (state & GM_STATE_COLOUR) != gm_load_relaxed(&gm_colour);
 }
 
@@ -174,9 +176,9 @@ void gm_gc_watch(uintptr_t p, bool on) {
     if (!gm_gc_find(p, &o) || o.kind != GM_GC_SLOT) return;
     uint64_t e = entry_of(o.arena, p);
     if (e & (GM_ENTRY_NOSCAN | GM_ENTRY_UNCOLLECTABLE | GM_ENTRY_TINY)) return; /* odd already */
-    uint8_t *at = gm_arena_state_of(o.arena, p), cls = (uint8_t)(on ? GM_CLASS_8 : gm_entry_class(e));
-    uint8_t state = gm_load_relaxed(at);
-    while (state && !gm_cas_acq_rel(at, &state, (uint8_t)(cls | (state & GM_STATE_COLOUR)))) continue;
+    unsigned cls = gm_entry_class(e), says = on ? GM_CLASS_8 : cls;
+    uint8_t state = gm_state_get(o.arena, p, cls);
+    while (state && !gm_state_cas(o.arena, p, cls, &state, (uint8_t)(says | (state & GM_STATE_COLOUR)))) continue;
 }
 
 /* ---- sweeping */
@@ -242,7 +244,7 @@ static void each_small(struct gm_arena *a, uint64_t e, uintptr_t p,
     const uint8_t *side = cls == GM_CLASS_8 ? gm_load_relaxed(&gm_entry_span(e)->side) : NULL;
     size_t i = (p - start + size - 1) / size;
     for (p = start + i * size; i < gm_class_slots[cls] && p < end; i++, p += size) {
-        uint8_t state = side ? gm_load_relaxed(&side[i]) : gm_load_relaxed(gm_arena_state_of(a, p));
+        uint8_t state = side ? gm_load_relaxed(&side[i]) : gm_state_get(a, p, cls);
         if (state) fn(arg, p, size, state);
     }
 }

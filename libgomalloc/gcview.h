@@ -4,7 +4,8 @@
  *
  * A slot's state byte says that it is live and with which colour it was born. A cycle turns the colour
  * over while the world is held (gm_gc_flip): what exists then is white, what is born later is black.
- * Marking never touches states; it sets bits in a bitmap, one for 16 bytes of heap. The sweep takes each
+ * Marking never touches states; it sets bits in a bitmap, one for 16 bytes of heap. That of a live object's first 16
+ * bytes is its mark; others may be set as well, and mean nothing (mark.c). The sweep takes each
  * white slot by compare-and-swap: marked, it gets the new colour; unmarked, it gets state 0 and belongs to
  * the sweeper alone. A slot that is free or black is never touched.
  *
@@ -14,10 +15,11 @@
  * ends an object keeps its address in a register until the state is stored (gm_gc_keep).
  *
  * Which slot states lie where:
- *   slots of 16 bytes and more    a byte of the arena's flat table: class | colour
+ *   slots of 16 bytes to 1 KiB    a byte of the arena's flat table: class | colour
+ *   above that                    a word of its table by KiB: class | colour | place in the KiB (gm_state_get)
  *   class 8                       a byte a slot in the span's side table; two slots share a mark bit
  *   large objects                 gm_span.state
- *   tiny blocks, pointer-free and uncollectable slots   flat table: GM_CLASS_8 | colour, "see the page entry" */
+ *   tiny blocks, pointer-free and uncollectable slots   as their class's: GM_CLASS_8 | colour, "see the page entry" */
 #ifndef GM_GCVIEW_H
 #define GM_GCVIEW_H
 

@@ -7,7 +7,7 @@
 
 The figures are read from the allocator's own records (malloc.c has the overview): the page tables of the arenas
 lead to the spans, a span's `home` bits say which slots are at home, and the byte of a slot in the arena's state
-table whether the program has it. A slot that is neither is in a thread's cache or in a batch between threads.
+table whether the program has it (above 1 KiB: its word in another). A slot that is neither is in a thread's cache or in a batch between threads.
 Needs the library's debug information (it is built with -g); nothing in the process is run or changed.
 """
 
@@ -17,6 +17,7 @@ PAGE_SHIFT, CHUNK_SHIFT, STATE_SHIFT = 13, 21, 4
 PAGE = 1 << PAGE_SHIFT
 CHUNK_PAGES = 1 << (CHUNK_SHIFT - PAGE_SHIFT)
 CLASS_8 = 1
+SMALL_MAX, MEDIUM_MAX = 1024, 32768
 SPAN_TINY = 4
 
 
@@ -69,6 +70,7 @@ class Arena:
     def __init__(self, value, name):
         self.base, self.committed = int(value["base"]), int(value["committed"])
         self.size, self.state, self.pages = int(value["size"]), int(value["state"]), int(value["pages"])
+        self.medium = int(value["medium"])
         index = value["index"]
         self.idle = int(index["free_pages"]) * PAGE
         self.released = int(index["zero_pages"]) * PAGE
@@ -133,14 +135,26 @@ class Heap:
 
     def guest(self, arena, span, address):
         """Start and size of the live object of another class that covers the address (guests.c); None."""
-        at = address & ~15
-        while span.cls > CLASS_8 and not span.flags & SPAN_TINY and at >= max(arena.base, address - 32768):
-            cls = memory(arena.state + ((at - arena.base) >> STATE_SHIFT), 1)[0] & 0x7F
-            if cls:
-                own = cls in (CLASS_8, span.cls) or address - at >= self.sizes[cls]
-                return None if own else (at, self.sizes[cls])
-            at -= 16
+        if span.cls <= CLASS_8 or span.flags & SPAN_TINY:
+            return None
+        for at, state in self.starts(arena, address):
+            cls = state & 0x7F
+            if cls not in (CLASS_8, span.cls) and address - at < self.sizes[cls]:
+                return at, self.sizes[cls]
         return None
+
+    def starts(self, arena, address):
+        """The next start of a slot at or below the address and its state, by each of the two tables of states."""
+        for at in range(address & ~15, max(arena.base, address - SMALL_MAX) - 1, -16):
+            state = memory(arena.state + ((at - arena.base) >> STATE_SHIFT), 1)[0]
+            if state:
+                yield at, state
+                break
+        for kib in range(address & ~1023, max(arena.base, address - MEDIUM_MAX - 1023) - 1, -1024):
+            state, place = memory(arena.medium - 2 - ((kib - arena.base) >> 10) * 2, 2)
+            if state and kib + place * 16 <= address:
+                yield kib + place * 16, state
+                break
 
     def live(self, arena, span, slot):
         if span.cls == 0:
@@ -150,6 +164,9 @@ class Heap:
         at = span.start + slot * span.size
         if span.cls == CLASS_8:
             return memory(int(span.record["side"]) + slot, 1)[0] != 0
+        if span.size > SMALL_MAX:  # a word for each KiB: its high byte says where in it the slot starts
+            word = memory(arena.medium - 2 - ((at - arena.base) >> 10) * 2, 2)
+            return word[0] != 0 and word[1] == (at >> STATE_SHIFT) & 63
         return memory(arena.state + ((at - arena.base) >> STATE_SHIFT), 1)[0] != 0
 
 

@@ -2,14 +2,14 @@
  *
  * Random survivors of small objects pin spans that nothing else can be made of: of 128 objects to a kernel page one in
  * twenty stays, and not one page in five hundred is free of them. An allocator with boundary tags would join the free
- * neighbours and serve any size from them. So can this one: what free() goes by is the state byte at the object's start,
+ * neighbours and serve any size from them. So can this one: what free() goes by is the state of the object's start (arena.h),
  * which names the object's class whatever the span around it is. A guest is an object of class C that covers a run of
  * slots of a host, a span of 16-byte slots. While it is out, the home bits of all these slots are clear; the states inside
- * it are 0.
+ * it are 0, in both tables of states. Guests above 1 KiB have theirs in the second one: no two of them start in one KiB.
  *
  *   malloc, free, the caches and batches    see a slot of class C like others
  *   what comes home to central              finds that the span is not of class C, and sets the home bits of the run
- *   who asks what lies at an address        goes by the state bytes (gm_guests_find), not by the span's grid
+ *   who asks what lies at an address        goes by the states (gm_guests_find), not by the span's grid
  *
  * A nearly empty span of another class is made into hosts, one for each page: the objects in it become guests where they
  * lie, which may be across two hosts, and all the rest is room. What no longer fits the class's grid (between pages that
@@ -117,13 +117,33 @@ void gm_guests_move_in(struct gm_span *host, const struct gm_span *s, unsigned p
     host->nfree = left;
 }
 
-uintptr_t gm_guests_find(const struct gm_arena *a, uintptr_t p, unsigned *cls) {
-    uintptr_t at = gm_align_down(p, UNIT), lowest = at - a->base > GM_MEDIUM_MAX ? at - GM_MEDIUM_MAX : a->base;
+/* The object that covers p, by one of the tables of states: the next start at or below p there. 0: none, or it is odd, and
+ * its size not known. Objects do not overlap, so it does not matter which table is asked first. */
+static uintptr_t covering(uintptr_t at, uint8_t state, uintptr_t p, unsigned *cls) {
+    *cls = state & GM_STATE_CLASS;
+    return at == p || (*cls > GM_CLASS_8 && p - at < gm_class_size[*cls]) ? at : 0;
+}
+static uintptr_t find_small(const struct gm_arena *a, uintptr_t p, size_t reach, unsigned *cls) {
+    uintptr_t at = gm_align_down(p, UNIT), lowest = at - gm_min(at - a->base, reach);
     for (; at >= lowest; at -= UNIT) {
         uint8_t state = gm_load_relaxed(gm_arena_state_of(a, at));
-        if (state == 0) continue;
-        *cls = state & GM_STATE_CLASS;
-        return at == p || (*cls > GM_CLASS_8 && p - at < gm_class_size[*cls]) ? at : 0;
+        if (state) return covering(at, state, p, cls);
     }
     return 0;
+}
+static uintptr_t find_medium(const struct gm_arena *a, uintptr_t p, unsigned *cls) {
+    const uintptr_t unit = (uintptr_t)1 << GM_STATE_MEDIUM_SHIFT;
+    uintptr_t piece = gm_align_down(p, unit), lowest = piece - gm_min(piece - a->base, GM_MEDIUM_MAX);
+    for (; piece >= lowest; piece -= unit) {
+        uint16_t word = gm_load_relaxed(gm_arena_medium_of(a, piece));
+        uintptr_t at = piece + ((uintptr_t)(word >> 8) << GM_STATE_SHIFT);
+        if (word && at <= p) return covering(at, (uint8_t)word, p, cls);
+    }
+    return 0;
+}
+
+uintptr_t gm_guests_find(const struct gm_arena *a, uintptr_t p, unsigned *cls) {
+    uintptr_t at = find_small(a, p, 0, cls); /* mostly it starts at p */
+    if (!at) at = find_medium(a, p, cls);
+    return at ? at : find_small(a, p, GM_SMALL_MAX, cls);
 }

@@ -216,12 +216,12 @@ static void keep_limit(void) {
     if (want > dirty) squeeze(want - dirty);
 }
 
-/* Gives the record its pages. False: out of memory. Heap lock. */
-static bool place_locked(struct gm_span *s, size_t npages, size_t align_pages, bool anywhere, bool *zero,
+/* Gives the record its pages, where `room` more are free behind them. False: out of memory. Heap lock. */
+static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t align_pages, bool anywhere, bool *zero,
                          size_t *grown) {
     size_t page, had = gm_space.primary.committed;
     *grown = 0;
-    struct gm_arena *a = find_or_grow(npages, align_pages, anywhere, &page);
+    struct gm_arena *a = find_or_grow(npages + room, align_pages, anywhere, &page);
     if (!a) return false;
     *grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0;
     size_t unbacked = a->index.zero_pages;
@@ -255,6 +255,15 @@ static bool has_backed(size_t npages) {
     return page != GM_NO_PAGE && !(ix->bits[page / GM_CHUNK_PAGES].zero[page % GM_CHUNK_PAGES / 64] >> (page & 63) & 1);
 }
 
+/* Behind the lock: what growth costs is paid, and a span that found no place is none. */
+static struct gm_span *settled(struct gm_span *s, bool placed, size_t grown) {
+    if (grown) pay_for_growth(grown);
+    if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
+    if (placed) return s;
+    gm_span_delete(s);
+    return NULL;
+}
+
 struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags) {
     bool zero;
     size_t grown;
@@ -265,13 +274,9 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags)
     gm_lock(&heap_lock);
     if (pages < gm_class_pages[cls] && has_backed(gm_class_pages[cls])) pages = gm_class_pages[cls];
     if (pages < gm_class_pages[cls]) gm_span_shorten(s, (unsigned)gm_min((pages << GM_PAGE_SHIFT) / gm_class_size[cls], s->nslots));
-    bool placed = place_locked(s, pages, 1, anywhere, &zero, &grown);
+    bool placed = place_locked(s, pages, 0, 1, anywhere, &zero, &grown);
     gm_unlock(&heap_lock);
-    if (grown) pay_for_growth(grown);
-    if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
-    if (placed) return s;
-    gm_span_delete(s);
-    return NULL;
+    return settled(s, placed, grown);
 }
 
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero) {
@@ -280,8 +285,9 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
     s->requested = requested;
     s->flags = (uint8_t)flags;
     gm_lock(&heap_lock);
-    size_t grown;
-    bool placed = place_locked(s, npages, align_pages, true, zero, &grown);
+    size_t grown, room = flags & GM_HEAP_ROOM ? npages / 2 : 0;
+    bool placed = place_locked(s, npages, room, align_pages, true, zero, &grown) ||
+                  (room && place_locked(s, npages, 0, align_pages, true, zero, &grown));
     if (placed) {
         stats.large_mallocs++;
         stats.large_requested += requested;
@@ -291,11 +297,7 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
         stats.large_total += npages << GM_PAGE_SHIFT;
     }
     gm_unlock(&heap_lock);
-    if (grown) pay_for_growth(grown);
-    if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
-    if (placed) return s;
-    gm_span_delete(s);
-    return NULL;
+    return settled(s, placed, grown);
 }
 
 bool gm_heap_zero_by_release(struct gm_span *s) {

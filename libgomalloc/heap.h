@@ -12,7 +12,9 @@ struct gm_pace;
  * or, if that is exhausted, in any other. NULL: out of memory. */
 struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags);
 /* A large span of npages, starting at a multiple of align_pages (power of two), for an object of
- * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. */
+ * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. With GM_HEAP_ROOM among the
+ * flags it lies where it can grow by half, if there is such a place. */
+enum { GM_HEAP_ROOM = 1 << 8 };
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero);
 /* So many bytes of free pages went back to the kernel (giveback.c); `lazily`: they need not read as zero. Heap lock. */
 void gm_heap_went_back(size_t bytes, bool lazily);

@@ -66,6 +66,11 @@ GM_INLINE void gm_hooks_moved(int64_t bytes) {
     int64_t now = __atomic_add_fetch(&gm_hooks.heap_out, bytes, __ATOMIC_RELAXED);
     if (bytes > 0 && now >= gm_load_relaxed(&gm_hooks.trigger)) gm_store_relaxed(&gm_hooks.armed, 1);
 }
+/* Bytes the program may still take before the next collection gives back as many; 0 without one. */
+GM_INLINE size_t gm_hooks_room(void) {
+    int64_t trigger = gm_load_relaxed(&gm_hooks.trigger), out = gm_load_relaxed(&gm_hooks.heap_out);
+    return gm_load_relaxed(&gm_hooks.on) && trigger < INT64_MAX && trigger > out ? (size_t)(trigger - out) : 0;
+}
 GM_INLINE void gm_hooks_poll(void) {
     if (GM_UNLIKELY(gm_load_relaxed(&gm_hooks.armed))) gm_hooks.poll();
 }

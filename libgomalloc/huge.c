@@ -17,7 +17,7 @@
  * the scavenger's business as if they had been used.
  *
  * thp:always tells the kernel so for the whole heap, thp:never the contrary; the latter holds for the tables in any case,
- * which are read and written in spots. Where the machine's administrator has chosen `never`, nothing is asked for; where
+ * which are read and written in spots: but while there is a collector, states and marks ask for huge pages (arena.c). Where the machine's administrator has chosen `never`, nothing is asked for; where
  * `always`, all chunks count as having asked. */
 #include "libgomalloc/huge.h"
 

@@ -56,6 +56,7 @@ void gm_constructor(char **envp) {
 /* A handler that interrupted the allocator forks: the thread may hold any of the locks, so none is
  * taken; the child allocates by nested.c until the handler returns. */
 static GM_TLS bool fork_without_locks;
+bool gm_forks_minded;
 
 void gm_fork_prepare(void) {
     fork_without_locks = gm_nested();

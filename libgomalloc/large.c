@@ -2,7 +2,8 @@
  *
  * Growing: in place while the pages behind are free or the heap ends there; else to a new place, by
  * moving the page tables (mremap) once that is cheaper than copying. A moved span is a mapping of its
- * own until it is freed, so their number is bounded (vm.max_map_count). */
+ * own until it is freed, so their number is bounded (vm.max_map_count). What grows by little at a time
+ * gets pages for the next steps with this one, and takes those without asking anybody. */
 #include <string.h>
 
 #include "libgomalloc/base/bits.h"
@@ -122,20 +123,46 @@ static bool transport_alive(struct gm_span *from, struct gm_span *to) {
     return done;
 }
 
+/* The pages that an object of `before` pages is to have when it needs `pages`: an eighth more where it grows by less than that.
+ * Nobody writes to them before the object is there, and what has never been written to costs nothing. Not where the
+ * collector would read them. */
+static size_t with_room(size_t pages, size_t before) {
+    enum { SHARE = 8, MOST = 256 * 1024 / GM_PAGE_SIZE };
+    size_t room = gm_min(before / SHARE, MOST);
+    return pages > before && pages - before <= room && !gm_load_relaxed(&gm_hooks.on) ? pages + room : pages;
+}
+
+/* What the object asks for lies within the pages that it has, and is no less than when they were counted: then nothing changes,
+ * not even the count of what is asked for, which is exact only where that is wanted. */
+static bool has_room(const struct gm_span *s, size_t n) {
+    return n >= s->requested && pages_of(n) <= s->npages && !gm_load_relaxed(&gm_always_slow) && !gm_load_relaxed(&gm_sampling) &&
+           !(s->flags & GM_SPAN_SAMPLED);
+}
+
+/* Where such an object goes when it has to move: else it would move again at its next step, to the next hole just large
+ * enough. */
+static unsigned place_for(size_t pages, size_t before) { return with_room(pages, before) > pages ? GM_HEAP_ROOM : 0; }
+
+static bool resize(struct gm_span *s, size_t n) {
+    size_t pages = pages_of(n), more = with_room(pages, s->npages);
+    return (more > pages && gm_heap_resize(s, more, n)) || gm_heap_resize(s, pages, n);
+}
+
 void *gm_large_realloc(struct gm_span *s, size_t n) {
     if (n > LARGE_MAX) return gm_out_of_memory();
+    if (has_room(s, n)) return (void *)s->start;
     if (gm_nested()) return gm_realloc_move((void *)s->start, gm_span_bytes(s), n);
     uintptr_t old = s->start;
-    size_t before = s->npages, pages = pages_of(n);
-    bool zero, resized = gm_heap_resize(s, pages, n);
+    size_t before = s->npages;
+    bool zero, resized = resize(s, n);
     gm_gc_keep(old);
     if (resized) { /* to the profile, one object's end and another's birth */
         if (s->flags & GM_SPAN_SAMPLED) gm_profile_forget((void *)old);
         s->flags &= (uint8_t)~GM_SPAN_SAMPLED;
-        if (pages < before) gm_scavenge_poll();
+        if (s->npages < before) gm_scavenge_poll();
         return counted((void *)old, n);
     }
-    struct gm_span *to = new_large(n, 1, s->flags & (GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE), &zero);
+    struct gm_span *to = new_large(n, 1, (s->flags & (GM_SPAN_NOSCAN | GM_SPAN_UNCOLLECTABLE)) | place_for(pages_of(n), before), &zero);
     gm_gc_keep(old);
     if (!to) return gm_out_of_memory();
     uintptr_t new = to->start;

@@ -5,7 +5,7 @@
  *   1. 8 bytes to 32 KiB; above that an object is a span of its own.
  *   2. Alignment. malloc promises 16 bytes for anything of 16 bytes or more, so every class but the
  *      first is a multiple of 16 (a 24-byte class, which Go has, would break that promise). Above
- *      1024 they are multiples of 128, so that one table with steps of 128 finds them. Every power
+ *      1024 they are multiples of 32, so that one table with steps of 32 finds them. Every power
  *      of two is a class: memalign(a, n) rounds n up to a multiple of a and takes the first class
  *      that is one too; spans start on pages, so its slots are aligned up to a page.
  *   3. Rounding wastes at most 12.5 % of a slot for requests above 128 bytes. A grid of 8 steps per
@@ -22,7 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PAGE = 8192, MAX_SMALL = 32768, MAX_PAGES = 16, MAX_CLASSES = 120 };
+enum { PAGE = 8192, MAX_SMALL = 32768, MAX_PAGES = 16, MAX_CLASSES = 120, STEP = 32 };
 
 static struct { int size, pages, slots; } class[MAX_CLASSES];
 static int classes = 1; /* class 0: no class (a large object, or a free slot) */
@@ -50,7 +50,7 @@ static int span_pages(int size) {
 }
 
 static void add(int size, int next) {
-    int pages = span_pages(size), slots = pages * PAGE / size, align = size >= 1024 ? 128 : 16;
+    int pages = span_pages(size), slots = pages * PAGE / size, align = size > 1024 ? STEP : 16;
     if (size > 16 && !is_pow2(size)) {
         int wide = pages * PAGE / slots / align * align, before = class[classes - 1].size;
         if (wide < next && wide > size && (wide - before - 1) * 8 <= wide) size = wide;
@@ -65,9 +65,11 @@ static void choose(void) {
     for (int size = 16; size <= 256; size += 16) add(size, size + 16);
     for (int low = 256; low < MAX_SMALL; low *= 2)
         for (int step = 1; step <= 8; step++) {
-            /* A power of two and a small header is what programs with pages of their own ask for. */
+            /* A power of two and a small header is what programs with pages of their own ask for (SQLite's
+             * pages are 4368 bytes and its rows of zeros 1032: 5 % of its memory). */
+            if (step == 1 && low == 1024) add(low + 32, low + 64);
             if (step == 1 && low >= 2048) add(low + 128, low == 4096 ? low + 256 : low + low / 8);
-            if (step == 1 && low == 4096) add(low + 256, low + 384), add(low + 384, low + low / 8);
+            if (step == 1 && low == 4096) add(low + 288, low + 320);
             add(low + low / 8 * step, low + low / 8 * (step + 1));
         }
 }
@@ -85,7 +87,7 @@ static void check(void) {
     }
     for (int c = 2; c < classes; c++) {
         int size = class[c].size, bytes = class[c].pages * PAGE;
-        if (size <= class[c - 1].size || size % (size > 1024 ? 128 : 16)) fprintf(stderr, "class %d\n", size), exit(1);
+        if (size <= class[c - 1].size || size % (size > 1024 ? STEP : 16)) fprintf(stderr, "class %d\n", size), exit(1);
         if ((bytes - class[c].slots * size) * 8 > bytes) fprintf(stderr, "end of span of %d\n", size), exit(1);
     }
     for (int n = 8; n <= MAX_SMALL; n *= 2)
@@ -93,9 +95,10 @@ static void check(void) {
 }
 
 static void print_array(const char *type, const char *name, int n, int (*value)(int)) {
-    printf("\n%s %s[%d] = {", type, name, n);
+    if (type) printf("\n%s %s[%d] = {", type, name, n);
+    else printf("\n  .%s = {", name);
     for (int i = 0; i < n; i++) printf("%s%d,", i % 16 ? " " : "\n    ", value(i));
-    printf("\n};\n");
+    printf("\n%s\n", type ? "};" : "  },");
 }
 static int size_at(int c) { return class[c].size; }
 static int pages_at(int c) { return class[c].pages; }
@@ -108,8 +111,8 @@ static int reciprocal_at(int c) {
         if (((unsigned long long)n * r) >> 32 != n / (unsigned)class[c].size) fprintf(stderr, "reciprocal\n"), exit(1);
     return (int)r;
 }
-static int small_at(int i) { return class_of(i == 0 ? 16 : i * 8); }
-static int medium_at(int i) { return class_of(1024 + i * 128); }
+static int small_at(int i) { return class_of(i == 0 ? 16 : i); }
+static int medium_at(int i) { return class_of(1024 + i * STEP); }
 
 int main(void) {
     choose();
@@ -127,8 +130,9 @@ int main(void) {
     print_array("const uint8_t", "gm_class_pages", classes, pages_at);
     print_array("const uint16_t", "gm_class_slots", classes, slots_at);
     print_array("const uint32_t", "gm_class_reciprocal", classes, reciprocal_at);
-    print_array("uint8_t", "gm_class_small", 1024 / 8 + 1, small_at);
-    print_array("uint8_t", "gm_class_medium", (MAX_SMALL - 1024) / 128 + 1, medium_at);
-    printf("#endif\n");
+    printf("\nconst struct gm_class_tables gm_class_tables = {");
+    print_array(NULL, "small", 1024 + 1, small_at);
+    print_array(NULL, "medium", (MAX_SMALL - 1024) / STEP + 1, medium_at);
+    printf("};\n#endif\n");
     return 0;
 }

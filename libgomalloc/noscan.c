@@ -1,6 +1,6 @@
 /* See noscan.h.
  *
- * The slots' state byte is GM_CLASS_8 and the colour: in the flat table that means "odd, see the page
+ * The slots' state byte is GM_CLASS_8 and the colour: in the tables that means "odd, see the page
  * entry" (gcview.h). So the fast path of free, whose bin 1 is always full, sends them here by way of
  * gm_free_odd, and the marker, which meets them among ordinary slots, knows at once that it has to look.
  *
@@ -66,7 +66,7 @@ static void *take(unsigned kind, unsigned cls) {
     gm_unlock(&odd_lock);
     if (!slot) return NULL;
     gm_central_odd_out(cls, 1);
-    gm_store_relaxed(gm_arena_state_of(s->arena, (uintptr_t)slot), (uint8_t)(GM_CLASS_8 | gm_load_relaxed(&gm_colour)));
+    gm_state_set(s->arena, (uintptr_t)slot, cls, (uint8_t)(GM_CLASS_8 | gm_load_relaxed(&gm_colour)));
     return slot;
 }
 

@@ -193,9 +193,9 @@ static bool mark_as_sampled(uintptr_t p) {
         gm_small8_set(s, p, (uint8_t)(GM_PROFILE_8 | (gm_small8_state(s, p) & GM_STATE_COLOUR)));
     } else {
         /* By exchange: should the collector turn the colour meanwhile, what it stored stays. */
-        uint8_t *state = gm_arena_state_of(a, p), is = gm_load_relaxed(state);
+        uint8_t is = gm_state_get(a, p, s->cls);
         if ((is & GM_STATE_CLASS) != s->cls) return false;
-        while (is && !gm_cas_acquire(state, &is, (uint8_t)(GM_CLASS_8 | (is & GM_STATE_COLOUR)))) continue;
+        while (is && !gm_state_cas(a, p, s->cls, &is, (uint8_t)(GM_CLASS_8 | (is & GM_STATE_COLOUR)))) continue;
     }
     return true;
 }

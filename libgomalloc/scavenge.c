@@ -102,22 +102,29 @@ static void fall(void) {
     enum { SHARE = 200, MOST_NS = 10000000, BURST_NS = 50000000, LEAST_NS = 300000000, LARGE_FALL = 2 << 20 };
     static uint64_t counted, burst, interval; /* of falls: its start, and how long none counts after it */
     if (burst == 0) burst = started - BURST_NS, interval = LEAST_NS; /* nor one so soon after the program's start */
-    static int64_t account; /* ns; all by who has begun */
+    static int64_t account; /* ns */
+    static size_t lowest;   /* use when all of the burst was worked off; all by who has begun */
     struct gm_heap_need need;
-    uint64_t now = gm_os_nanotime(), start = gm_os_thread_time(); /* on a busy machine the clock would charge us with others' time */
+    uint64_t now = gm_os_nanotime();
     gm_store_relaxed(&gm_heap_fallen, false);
     gm_heap_read_need(&need);
     if (now - burst > BURST_NS) {
         if (now - burst < interval || need.dirty < LARGE_FALL) return;
         interval = now - burst < 10 * SECOND_NS ? gm_min(2 * interval, 10 * SECOND_NS) : LEAST_NS;
         burst = now;
+        lowest = SIZE_MAX;
     }
+    if (need.used >= lowest) return; /* it went up and down again: another round, not more of the fall */
+    uint64_t start = gm_os_thread_time(); /* on a busy machine the clock would charge us with others' time */
     account += (int64_t)((now - counted) / SHARE);
     if (account > MOST_NS) account = MOST_NS;
     counted = now;
     if (account <= 0) return;
-    size_t keep = need.used / 16 + LEAST_WORK;
-    if (need.dirty > keep + LEAST_WORK) released_bytes += gm_heap_scavenge_until(need.dirty - keep, now + 4 * (uint64_t)account);
+    /* Of what a collection has freed, the next one's worth is needed. */
+    size_t keep = need.used / 16 + LEAST_WORK + gm_hooks_room(), want = need.dirty > keep + LEAST_WORK ? need.dirty - keep : 0;
+    size_t done = want ? gm_heap_scavenge_until(want, now + 4 * (uint64_t)account) : 0;
+    released_bytes += done;
+    lowest = done >= want ? need.used : SIZE_MAX; /* the rest of it is worked off whatever comes between */
     uint64_t spent = gm_os_thread_time() - start;
     account -= (int64_t)spent;
     gm_store_relaxed(&worked_ns, worked_ns + spent);

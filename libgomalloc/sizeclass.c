@@ -2,6 +2,9 @@
 #define GM_SIZECLASS_TABLES
 #include "libgomalloc/sizeclass.h"
 
+#include "libgomalloc/meta.h"
+
+const struct gm_class_tables *gm_classes = &gm_class_tables;
 size_t gm_class_end_room;
 
 /* An entry whose largest size fills its class wholly says the next class. */
@@ -10,10 +13,15 @@ static void leave_room(uint8_t *table, unsigned from, unsigned to, size_t offset
         if (gm_class_size[table[i]] == offset + i * step && table[i] + 1 < GM_CLASSES) table[i]++;
 }
 
-GM_COLD void gm_class_leave_end_room(void) {
-    if (gm_class_end_room) return;
-    gm_class_end_room = 1;
+GM_COLD bool gm_class_leave_end_room(void) {
+    if (gm_class_end_room) return true;
+    struct gm_class_tables *t = gm_meta_alloc_own(sizeof *t, 64);
+    if (!t) return false;
+    *t = gm_class_tables;
     /* Not the last entry: the next class is none of those that the small fast path counts. */
-    leave_room(gm_class_small, 16 / 8 + 1, sizeof gm_class_small - 1, 0, 8);
-    leave_room(gm_class_medium, 1, sizeof gm_class_medium, GM_SMALL_MAX, 128);
+    leave_room(t->small, 16 + 1, sizeof t->small - 1, 0, 1);
+    leave_room(t->medium, 1, sizeof t->medium, GM_SMALL_MAX, GM_MEDIUM_STEP);
+    gm_class_end_room = 1;
+    gm_classes = t;
+    return true;
 }

@@ -42,8 +42,9 @@ bool gm_small8_free(struct gm_span *s, uintptr_t p) {
     if (GM_UNLIKELY((was & GM_STATE_CLASS) == GM_PROFILE_8)) gm_profile_forget((void *)p);
     struct gm_cache *c = s->flags & GM_SPAN_SPARSE ? NULL : gm_cache_get();
     if (c && gm_cache_push(c, GM_BIN_8, (void *)p)) return true;
+    bool first = c && gm_bin_is_new(c, GM_BIN_8); /* as in free.c */
     if (c) gm_cache_make_room(c, GM_CLASS_8);
-    if (c && gm_cache_push(c, GM_BIN_8, (void *)p)) return true;
+    if (c && !first && gm_cache_push(c, GM_BIN_8, (void *)p)) return true;
     if (gm_load_relaxed(&gm_always_slow)) gm_exact_free((void *)p, 8);
     gm_cache_give_direct(GM_CLASS_8, (void *)p);
     return true;

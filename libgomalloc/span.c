@@ -100,6 +100,24 @@ unsigned gm_span_take(struct gm_span *s, void **out, unsigned want) {
     return n;
 }
 
+unsigned gm_span_take_line(struct gm_span *s, void **out, unsigned want) {
+    unsigned size = gm_class_size[s->cls], per = GM_CACHE_LINE / size;
+    if (per < 2 || GM_CACHE_LINE % size != 0) return gm_span_take(s, out, want);
+    unsigned n = (unsigned)gm_min(want, per);
+    for (unsigned w = 0; w < s->nwords; w++) {
+        uint64_t whole = gm_load_relaxed(&s->home[w]);
+        for (unsigned k = 1; k < per; k *= 2) whole &= whole >> k;
+        whole &= UINT64_MAX / ((UINT64_C(1) << per) - 1); /* a bit where each line begins */
+        if (!whole) continue;
+        unsigned b = gm_low_bit(whole);
+        for (unsigned i = 0; i < n; i++) out[n - 1 - i] = (void *)(s->start + (size_t)(w * 64 + b + i) * size);
+        gm_and_acquire(&s->home[w], ~(((UINT64_C(1) << n) - 1) << b)); /* as above */
+        gm_sub_relaxed(&s->nfree, n);
+        return n;
+    }
+    return gm_span_take(s, out, want);
+}
+
 static void set_home(struct gm_span *s, unsigned word, uint64_t bits) {
     /* release: our last use of the slots comes before their next owner's first (see gm_span_take). */
     uint64_t before = gm_or_release(&s->home[word], bits);
@@ -140,7 +158,7 @@ void gm_span_verify(const struct gm_span *s) {
         if (!(gm_load_relaxed(&s->home[i / 64]) >> (i & 63) & 1)) continue;
         bits++;
         uintptr_t slot = gm_span_slot(s, i);
-        if (s->cls != GM_CLASS_8) GM_CHECK(gm_load_relaxed(gm_arena_state_of(s->arena, slot)) == 0);
+        if (s->cls != GM_CLASS_8) GM_CHECK(gm_state_get(s->arena, slot, s->cls) == 0);
         else GM_CHECK(gm_load_relaxed((uint8_t *)s->side + i) == 0);
     }
     GM_CHECK(bits == gm_load_relaxed(&s->nfree));

@@ -113,6 +113,9 @@ extern GM_HIDDEN const struct gm_fix *const gm_span_roots[GM_SPAN_FIXES];
  * them hands out the lowest first: out[n - 1] is the lowest. For the owner of CURRENT, or under the
  * central lock. */
 unsigned gm_span_take(struct gm_span *s, void **out, unsigned want);
+/* The same from one line of the CPU's cache that is wholly at home, if there is one and the class has several slots to a line: what
+ * two threads take in turn is then not two halves of a line that both write to. Else as gm_span_take. */
+unsigned gm_span_take_line(struct gm_span *s, void **out, unsigned want);
 /* Gives back the leading slots of slots[0..n) that belong to this span; *given: how many. Returns nfree
  * after it. One atomic operation for each run within a word of bits. */
 unsigned gm_span_give(struct gm_span *s, void **slots, unsigned n, unsigned *given);

@@ -61,8 +61,10 @@ void gm_stats_sum(const struct gm_stats_parts *p, struct gomalloc_stats *s) {
     s->mspan_sys = p->span_records;
     s->mcache_sys = p->cache_records;
     uint64_t records = s->mspan_sys + s->mcache_sys;
-    /* No state is ever written over a large object. */
-    uint64_t unwritten = gm_min(p->heap.large_live >> GM_STATE_SHIFT, p->heap.tables);
+    /* No state of the first table is ever written over a large object or a slot above 1 KiB. */
+    uint64_t without = p->heap.large_live;
+    for (unsigned cls = GM_FIRST_MEDIUM; cls < GM_CLASSES; cls++) without += p->span_bytes[cls];
+    uint64_t unwritten = gm_min(without >> GM_STATE_SHIFT, p->heap.tables);
     s->other_sys = p->heap.tables - unwritten + (p->meta_used > records ? p->meta_used - records : 0);
     s->sys = s->heap_sys + s->mspan_sys + s->mcache_sys + s->other_sys + s->gc_sys + s->stacks_sys;
 }

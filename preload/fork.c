@@ -40,6 +40,7 @@ void gm_fork_watch(void) {
     if (gm_load_relaxed(&registered) || gm_standing_aside || __atomic_exchange_n(&registered, true, __ATOMIC_RELAXED)) return;
     register_function *next = (register_function *)gm_next(&next_register, "__register_atfork");
     next(gm_fork_prepare, gm_fork_parent, child_of_threads, NULL);
+    gm_store_relaxed(&gm_forks_minded, true);
 }
 
 int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso) {

@@ -15,6 +15,7 @@
 
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/base/check.h"
+#include "libgomalloc/os/os.h"
 
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -25,7 +26,7 @@ GM_STATIC_ASSERT(sizeof(struct rlimit) == sizeof(struct rlimit64) && sizeof(rlim
 
 static int set_limit(pid_t pid, int resource, const struct rlimit64 *new, struct rlimit64 *old) {
     if (resource == RLIMIT_AS && new != NULL && new->rlim_cur != RLIM64_INFINITY && !gm_standing_aside &&
-        gm_process_is_own() && (pid == 0 || pid == getpid()))
+        gm_process_is_own() && (pid == 0 || pid == gm_os_getpid()))
         gm_limit_address_space(new->rlim_cur);
     return (int)syscall(SYS_prlimit64, pid, resource, new, old);
 }

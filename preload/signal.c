@@ -42,9 +42,6 @@
 
 typedef void action(int sig, siginfo_t *info, void *context);
 
-__attribute__((weak)) void *gm_signal_enter(const void *interrupted_pc) { return NULL; }
-__attribute__((weak)) void gm_signal_leave(void *token) {}
-
 /* ---- the table: handlers, in the order in which they were first installed */
 
 enum { THUNKS = 64 };

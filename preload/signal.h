@@ -1,7 +1,5 @@
-/* How a signal handler is let into the allocator. See signal.c.
- *
- * The allocator defines these two; signal.c has weak ones that say "nothing to be done", for builds
- * without. Both run on the interrupted thread, inside the kernel's signal frame. */
+/* How a signal handler is let into the allocator, which defines these two (nested.c). See signal.c. Both run on the
+ * interrupted thread, inside the kernel's signal frame. */
 #ifndef GM_PRELOAD_SIGNAL_H
 #define GM_PRELOAD_SIGNAL_H
 

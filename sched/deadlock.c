@@ -17,10 +17,6 @@
  * the thread that falls asleep looks itself. */
 #include "sched/deadlock.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "libgomalloc/base/print.h"
@@ -88,34 +84,11 @@ static struct gs_g *standin_of(int tid) {
     return g;
 }
 
-/* The beginning of /proc/self/task/TID/FILE. */
-static const char *read_of(int tid, const char *file, char *text, size_t size) {
-    struct gm_out path;
-    gm_out_init(&path, -1);
-    gm_out_printf(&path, "/proc/self/task/%d/%s", tid, file);
-    gm_out_flush(&path);
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, path.text, O_RDONLY | O_CLOEXEC);
-    long n = fd < 0 ? 0 : syscall(SYS_read, fd, text, size - 1);
-    if (fd >= 0) syscall(SYS_close, fd);
-    text[n > 0 ? n : 0] = 0;
-    return text;
-}
+/* The main thread stays in the list after pthread_exit. */
+static bool is_ended(int tid) { return tid == gm_os_getpid() && gm_os_thread_state(tid) == 'Z'; }
 
-/* The allocator's threads have its name and touch no goroutine. */
-static bool is_helper(int tid, int pid) {
-    char name[32], first[32];
-    return tid != pid && strcmp(read_of(tid, "comm", name, sizeof name), "gomalloc\n") == 0 &&
-           strcmp(read_of(pid, "comm", first, sizeof first), "gomalloc\n") != 0;
-}
-
-/* The main thread stays in the list after pthread_exit; the state stands behind the name in brackets. */
-static bool is_ended(int tid, int pid) {
-    char text[256];
-    const char *bracket = tid == pid ? strrchr(read_of(tid, "stat", text, sizeof text), ')') : NULL;
-    return bracket && bracket[1] == ' ' && bracket[2] == 'Z';
-}
-
-static enum verdict thread(int tid, int pid, struct look *l) {
+/* A thread of the library's own (gm_os_is_library_thread) touches no goroutine. */
+static enum verdict thread(int tid, struct look *l) {
     const struct gs_g *g = standin_of(tid);
     if (g) {
         uint32_t parks = gm_load_acquire(&g->parks); /* pairs with the release in park_thread */
@@ -123,35 +96,28 @@ static enum verdict thread(int tid, int pid, struct look *l) {
             l->moves += parks;
             return STILL;
         }
-        return is_ended(tid, pid) ? STILL : MOVING;
+        return is_ended(tid) ? STILL : MOVING;
     }
-    return is_ours(tid) || is_ended(tid, pid) || is_helper(tid, pid) ? STILL : STRANGER;
+    return is_ours(tid) || is_ended(tid) || gm_os_is_library_thread(tid) ? STILL : STRANGER;
 }
 
-static int number(const char *s) {
-    int n = 0;
-    while (*s >= '0' && *s <= '9') n = n * 10 + (*s++ - '0');
-    return *s == 0 ? n : 0;
+struct census {
+    struct look *look;
+    unsigned seen;
+    enum verdict verdict;
+};
+static bool count(int tid, void *arg) {
+    struct census *c = arg;
+    enum verdict one = thread(tid, c->look);
+    c->seen++;
+    if (one != STILL) c->verdict = one;
+    return one != MOVING;
 }
 
 static enum verdict threads(struct look *l) {
-    char text[2048] __attribute__((aligned(8)));
-    enum verdict v = STILL;
-    int pid = getpid(), fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    unsigned seen = 0;
-    if (fd < 0) return MOVING;
-    for (long n; v != MOVING && (n = syscall(SYS_getdents64, fd, text, sizeof text)) > 0;) {
-        for (long at = 0; at < n && v != MOVING;) {
-            const struct dirent64 *e = (const void *)(text + at);
-            int tid = number(e->d_name);
-            at += e->d_reclen;
-            enum verdict one = tid ? thread(tid, pid, l) : STILL;
-            seen += tid != 0;
-            if (one != STILL) v = one;
-        }
-    }
-    syscall(SYS_close, fd);
-    return seen == 0 ? MOVING : v;
+    struct census c = { .look = l, .verdict = STILL };
+    gm_os_each_number("/proc/self/task", count, &c);
+    return c.seen == 0 ? MOVING : c.verdict;
 }
 
 /* ---- the verdict */

@@ -171,7 +171,7 @@ enum { FOREIGN_STACK = 8 << 20 };
 
 static void cursor_of_context(struct gs_cursor *c, const void *context, const struct gs_g *g) {
     gs_cursor_context(c, context, 0, 0);
-    uintptr_t sp = c->reg[GS_COLUMN_SP];
+    uintptr_t sp = c->reg[GM_CFI_SP];
     c->foreign = !(sp >= (uintptr_t)g->stack_low && sp < (uintptr_t)g->stack_high);
     c->low = sp;
     c->high = c->foreign ? sp + FOREIGN_STACK : (uintptr_t)g->stack_high;
@@ -237,7 +237,7 @@ GS_UNCHECKED static void put_goroutine(struct dump *d, struct gs_g *g) {
 
 static void put_thread_name(struct dump *d, int tid) {
     part(d);
-    if (tid == getpid()) gm_out_str(&d->out, "main thread [");
+    if (tid == gm_os_getpid()) gm_out_str(&d->out, "main thread [");
     else gm_out_printf(&d->out, "thread %d [", tid);
 }
 
@@ -348,7 +348,7 @@ static bool crash; /* GOTRACEBACK=crash: end with the signal's own action, which
 
 static void ask(int tid) {
     if (tid == 0 || tid == gm_load_relaxed(&quit.quitter)) return;
-    if (syscall(SYS_tgkill, (long)getpid(), (long)tid, (long)SIGQUIT) == 0) quit.asked++;
+    if (syscall(SYS_tgkill, (long)gm_os_getpid(), (long)tid, (long)SIGQUIT) == 0) quit.asked++;
 }
 
 /* Everybody who runs a goroutine, and the plain threads that use the library and are awake. */

@@ -9,8 +9,9 @@
 enum {
     FAIRNESS = 61,
     ROUNDS = 60,       /* of stealing before sleep: about 30 us, twice what a wake-up costs */
+    FEW_ROUNDS = 4,    /* where lulls are longer than that, or known to end */
     PAUSES = 40,       /* between two rounds: half a microsecond */
-    NEXT_ROUND = 4     /* from this round on `next` may be stolen */
+    NEXT_ROUND = 4     /* from this round on, and in the last one, `next` may be stolen */
 };
 
 static struct gs_g *from_global(struct gs_p *p, unsigned max) {
@@ -95,11 +96,33 @@ static void stop_spinning(struct gs_m *m) {
     __atomic_fetch_sub(&gs_sched.spinning, 1, __ATOMIC_SEQ_CST);
 }
 
+/* ---- what waking and spinning came to; see "waking" in proc.c. Samples that meet are lost. */
+
+static void sample(uint32_t *average, int64_t ns) {
+    static const int64_t MOST = 200000;
+    int64_t before = gm_load_relaxed(average);
+    gm_store_relaxed(average, (uint32_t)(before + ((ns < MOST ? ns : MOST) - before) / 4));
+}
+
+static void out_of_work(struct gs_m *m) {
+    if (m->out_of_work != 0 || gm_load_relaxed(&gs_sched.procs) == 1) return;
+    m->out_of_work = (int64_t)gm_os_nanotime();
+    if (m->woken_for_work) sample(&gs_sched.worth, m->out_of_work - m->woken_for_work);
+    m->woken_for_work = 0;
+}
+
+static void in_work(struct gs_m *m) {
+    if (GM_LIKELY(m->out_of_work == 0)) return;
+    sample(&gs_sched.lull, (int64_t)gm_os_nanotime() - m->out_of_work);
+    m->out_of_work = 0;
+}
+
 /* A goroutine found while spinning: somebody else is to spin in our place, there may be more. */
 static struct gs_g *found(struct gs_m *m, struct gs_g *g) {
+    in_work(m);
     if (m->spinning) {
         stop_spinning(m);
-        if (gs_runq_length(m->p) > 0) gs_wake_p();
+        gs_wake_for_surplus(m->p);
     }
     return g;
 }
@@ -113,9 +136,12 @@ static struct gs_g *spin(struct gs_m *m) {
         gm_store_relaxed(&m->spinning, true);
         gm_add_relaxed(&gs_sched.spinning, 1);
     }
-    for (int round = 0; round < ROUNDS && !gm_load_relaxed(&p->preempt); round++) {
+    /* Where a timer is due before the spinning would end, a thread is woken soon in any case. */
+    bool brief = gm_load_relaxed(&gs_sched.lull) >= GS_LULL_PAYS || gs_earliest_timer() < m->out_of_work + GS_LULL_PAYS;
+    int rounds = brief ? FEW_ROUNDS : ROUNDS;
+    for (int round = 0; round < rounds && !gm_load_relaxed(&p->preempt); round++) {
         struct gs_g *g = steal_round(p);
-        if (!g && round >= NEXT_ROUND) g = steal_next(p);
+        if (!g && (round >= NEXT_ROUND || round + 1 == rounds)) g = steal_next(p);
         if (!g) g = from_global(p, 0);
         if (g) return g;
         for (int k = 0; k < PAUSES; k++) gm_cpu_relax();
@@ -172,6 +198,7 @@ struct gs_g *gs_find(struct gs_m *m) {
         }
         struct gs_g *g = without_waiting(m->p);
         if (g) return found(m, g);
+        out_of_work(m);
         if ((g = spin(m))) return found(m, g);
         if (gm_load_relaxed(&m->p->preempt)) continue;
         if (!let_go(m)) {

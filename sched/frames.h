@@ -6,17 +6,11 @@
 
 #include <link.h>
 
+#include "libgomalloc/base/cfi.h"
 #include "sched/gmp.h"
 
-/* Columns of DWARF that are followed, and where the stack pointer and the frame pointer are among them. */
-#if defined(__x86_64__)
-enum { GS_COLUMNS = 17, GS_COLUMN_FP = 6, GS_COLUMN_SP = 7, GS_COLUMN_RETURN = 16 };
-#elif defined(__aarch64__)
-enum { GS_COLUMNS = 32, GS_COLUMN_FP = 29, GS_COLUMN_SP = 31, GS_COLUMN_RETURN = 30 };
-#endif
-
 struct gs_cursor {
-    uintptr_t reg[GS_COLUMNS];
+    uintptr_t reg[GM_CFI_COLUMNS]; /* by DWARF's numbers */
     uint32_t known;            /* columns whose value is: a bit each */
     uintptr_t pc;
     uintptr_t function;        /* gs_cursor_up: where the function of the frame that was left begins; 0: not known */

@@ -61,7 +61,7 @@ struct gs_g {
     void *sp;                  /* saved stack pointer while it does not run */
     struct gs_m *m;            /* NULL while it does not run, and always in a stand-in */
     uint32_t state;            /* enum gs_state; relaxed but where proc.c says otherwise */
-    uint32_t flags;            /* GS_G_* below; set when the record is made */
+    uint32_t flags;            /* GS_G_* below; its own */
     uint32_t hold;             /* trim.c: 0, or a look is needed before it runs; atomic */
     struct gs_g *link;         /* next in the global queue, a list of ready ones, or a free list */
     struct gs_m *locked_m;     /* go_lock_thread */
@@ -70,7 +70,7 @@ struct gs_g {
     int64_t wait_since;        /* gs_sched.clock when it parked; 0: not known */
     void *param;               /* what the waker passes */
 
-    struct gs_g *above, *below;    /* of the first of a pile in the global queue (queue.c) */
+    struct gs_g *above, *below;    /* of the first of a pile in the global queue (queue.c), of a magazine (record.c) */
     char *stack_low, *stack_high;  /* the usable stack, above the guard; of stand-ins NULL */
     char *stack_top;           /* where its first frame begins: coloured by its place (stack.c) */
     uint64_t id;               /* 1, 2, ...; 0: a stand-in */
@@ -98,9 +98,13 @@ struct gs_g {
     int tid;                   /* 0: nobody's */
     uint32_t parks;            /* odd: parked and off to sleep (sp is a struct gs_caller); even: not */
 };
-enum { GS_G_STANDIN = 1, GS_G_OWN_STACK = 2 /* not of the default size: back to its pool at the end */ };
+enum {
+    GS_G_STANDIN = 1,
+    GS_G_OWN_STACK = 2, /* not of the default size: back to its pool at the end */
+    GS_G_LOCALS = 4     /* there are some: what its end asks stands in the line that a switch touches */
+};
 
-enum { GS_RUNQ = 256 };
+enum { GS_RUNQ = 256, GS_MAGAZINE = 32 };
 
 struct gs_p {
     /* the owner writes, thieves read and take (runq.c) */
@@ -112,7 +116,8 @@ struct gs_p {
     /* the owner only */
     GM_ALIGNED(GM_CACHE_LINE) uint32_t tick; /* switches so far; sysmon and thieves read */
     uint32_t syscall_tick;     /* syscalls so far; sysmon reads */
-    struct gs_g *free;         /* dead goroutines with a stack of the default size */
+    struct gs_g *free;         /* dead goroutines with a stack of the default size, free_count of them (record.c) */
+    struct gs_g *full;         /* GS_MAGAZINE more, or NULL */
     uint32_t free_count;
     uint32_t random;
     uint64_t id_next, id_end;  /* ids taken from the scheduler, not given yet */
@@ -139,12 +144,17 @@ struct gs_m {
     struct gs_p *p;            /* held; NULL while in a syscall or asleep */
     struct gs_p *old_p;        /* in a syscall: the one to try first */
     bool spinning;             /* counted in gs_sched.spinning */
+    int64_t out_of_work;       /* nanotime since when; 0: it has work, or there is one P only (find.c) */
+    int64_t woken_for_work;    /* nanotime; 0: not, or it was out of work since */
     bool blocked;              /* asleep; for traces */
+    bool polling;              /* between becoming the keeper and its end; under the scheduler's lock */
+    bool unheard;              /* was claimed then, but its bell is broken: nobody gives it anything; under the same lock */
     struct gs_g *locked_g;
     int tid;
     uint32_t id;
     struct gs_caller syscall;  /* where the goroutine that is in a syscall entered it */
     int *error;                /* its errno */
+    struct gs_g *volatile *current; /* its gs_current */
     /* what to do once the goroutine that left is off its stack */
     struct gs_g *left;
     bool (*commit)(struct gs_g *g, void *arg);

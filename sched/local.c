@@ -85,6 +85,7 @@ static struct values *with_room(struct gs_g *g, uint32_t place) {
     memset(&v->at[old], 0, (n - old) * sizeof v->at[0]);
     v->n = n;
     g->locals = (void **)v;
+    gm_store_relaxed(&g->flags, g->flags | GS_G_LOCALS);
     return v;
 }
 
@@ -116,4 +117,5 @@ void gs_locals_end(struct gs_g *g) {
     for (int round = 0; round < ROUNDS && destroy_all(g); round++) {}
     gm_free(g->locals);
     g->locals = NULL;
+    gm_store_relaxed(&g->flags, g->flags & ~GS_G_LOCALS);
 }

@@ -8,8 +8,10 @@
 
 #include "libgomalloc/os/os.h"
 
-/* Sections last tens of nanoseconds; a sleep and its wake-up cost about 15 us. */
-enum { SPINS = 200 };
+/* Sections last tens of nanoseconds; a sleep and its wake-up cost about 15 us. Each look takes the line away from the holder,
+ * who then waits for it to give the lock back: so the looks become rarer, to one in half a microsecond, and the
+ * holder may come again many times in between, with all the lock guards in its cache. */
+enum { LOOKS = 16, RAREST = 32 /* pauses between two */ };
 
 static void sleep_on(struct gs_lock *l) {
     static const int64_t LONGEST = 1000000;
@@ -21,9 +23,10 @@ static void sleep_on(struct gs_lock *l) {
 
 void gs_lock_slow(struct gs_lock *l) {
     for (;;) {
-        for (int i = 0; i < SPINS; i++) {
+        for (int i = 0, pauses = 1; i < LOOKS; i++) {
             if (gm_load_relaxed(&l->held) == 0 && gs_lock_try(l)) return;
-            gm_cpu_relax();
+            for (int k = 0; k < pauses; k++) gm_cpu_relax();
+            if (pauses < RAREST) pauses *= 2;
         }
         sleep_on(l);
     }

@@ -62,7 +62,7 @@ void gs_poll_fork_child(void);
 /* Puts d into the epoll set if it is not in the current one; `verify`: asks the kernel even if it seems to be. 0 or -errno. */
 int gs_epoll_add(struct gs_poll *d, bool verify);
 struct gs_g *gs_epoll_wait(int64_t wait_ns);
-void gs_epoll_interrupt(void);
+bool gs_epoll_interrupt(void);
 void gs_epoll_fork_child(void);
 
 #endif

@@ -7,7 +7,9 @@
  * Programs close descriptors that are not theirs (daemons close all), and the number may come to name another file, another
  * epoll set even. So every event carries a mark of ours; a set that answers EBADF or EINVAL, or with somebody else's
  * event, is not ours any more: it is left alone, a new one is made and everybody who waits is put into that. `epoch` counts
- * the sets, and each record knows in which it is. The child of a fork starts the same way, with no waiters. */
+ * the sets, and each record knows in which it is. The child of a fork starts the same way, with no waiters. Whoever sleeps in the
+ * old set meanwhile keeps it alive, and wakes when one of its descriptors is ready, but no bell reaches him, and he hears nothing
+ * of new ones: worker.c writes him off then, and takes another thread. */
 #include "sched/netpoll.h"
 
 #include <errno.h>
@@ -31,6 +33,7 @@ static struct gs_lock making;          /* rank poll; no record's lock is held wi
 static int set = -1, bell = -1;        /* atomic */
 static uint32_t epoch = 1;             /* of `set`; atomic */
 static uint32_t rung;                  /* the bell was rung and not yet heard; atomic */
+static bool mute;                      /* the bell is not there any more, so the set is to be made anew; atomic */
 static int64_t checked;                /* when gs_poll_check last ran; atomic */
 
 static int high(int fd) {
@@ -70,17 +73,33 @@ static int current(void) {
     return s;
 }
 
-int gs_epoll_add(struct gs_poll *d, bool verify) {
-    uint32_t now = gm_load_acquire(&epoch);
-    if (!verify && GM_LIKELY(gm_load_relaxed(&d->epoch) == now)) return 0;
-    int s = current(), first = gm_load_relaxed(&d->epoch) == now ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    if (s < 0) return s;
+/* Into this set. */
+static int add_to(int s, struct gs_poll *d, uint32_t now) {
     enum { BOTH = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
-    int error = add(s, first, d->fd, BOTH, (uint32_t)d->fd);
+    int error = add(s, gm_load_relaxed(&d->epoch) == now ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, d->fd, BOTH, (uint32_t)d->fd);
     if (error == -ENOENT) error = add(s, EPOLL_CTL_ADD, d->fd, BOTH, (uint32_t)d->fd);
     else if (error == -EEXIST) error = add(s, EPOLL_CTL_MOD, d->fd, BOTH, (uint32_t)d->fd);
     gm_store_relaxed(&d->epoch, error ? 0 : now);
     return error;
+}
+
+static void lost(uint32_t which, struct gs_g **list);
+
+/* The second time it is a new set, unless the program closes faster than we make them. */
+int gs_epoll_add(struct gs_poll *d, bool verify) {
+    for (int tries = 0;; tries++) {
+        uint32_t now = gm_load_acquire(&epoch);
+        if (!verify && GM_LIKELY(gm_load_relaxed(&d->epoch) == now)) return 0;
+        int s = current();
+        if (s < 0) return s;
+        int error = add_to(s, d, now);
+        /* Which of the two is no descriptor, or none of its kind? */
+        bool ours = error == -EBADF || error == -EINVAL ? fcntl(d->fd, F_GETFD) >= 0 && d->fd != s : false;
+        if (!ours || tries > 0) return error;
+        struct gs_g *list = NULL;
+        lost(now, &list);
+        if (list) gs_ready_list(list);
+    }
 }
 
 /* ---- when the set is not ours any more */
@@ -93,15 +112,18 @@ static void put_back(struct gs_poll *d, void *arg) {
     if (anybody && gs_epoll_add(d, false) != 0) gs_poll_event(d, true, true, list);
 }
 
-static void lost(int s, struct gs_g **list) {
+/* The set of that epoch, unless somebody else was faster. */
+static void lost(uint32_t which, struct gs_g **list) {
     gs_lock_acquire(&making, GS_RANK_POLL);
-    bool mine = set == s;
+    bool mine = epoch == which;
     if (mine) {
-        gm_store_release(&epoch, epoch + 1);
         gm_store_release(&set, -1);
+        gm_store_release(&epoch, epoch + 1); /* pairs with the acquire in gs_epoll_add: who sees it takes no old set for the new one */
     }
     gs_lock_release(&making);
-    if (mine) gs_poll_each(put_back, list);
+    if (!mine) return;
+    gs_keeper_lost();
+    gs_poll_each(put_back, list);
 }
 
 /* ---- waiting */
@@ -123,13 +145,13 @@ static int wait_events(int s, struct epoll_event *events, int64_t ns) {
 
 /* True: the bell was rung. Only who waits (`hear`) silences it, else a mere look could swallow what is meant for the one
  * that is about to wait. */
-static bool deliver(const struct epoll_event *events, int n, int s, bool hear, struct gs_g **list) {
+static bool deliver(const struct epoll_event *events, int n, uint32_t which, bool hear, struct gs_g **list) {
     bool interrupted = false;
     for (int i = 0; i < n; i++) {
         uint64_t data = events[i].data.u64;
         uint32_t what = events[i].events;
         if (data >> 32 != mark >> 32) {
-            lost(s, list);
+            lost(which, list);
         } else if ((uint32_t)data == INTERRUPT) {
             if (!hear) continue;
             uint64_t count;
@@ -162,25 +184,35 @@ struct gs_g *gs_epoll_wait(int64_t wait_ns) {
         check(now, &list);
         if (list) left = 0;
         if (gs_poll_has_young() && (left < 0 || left > CHECK_NS)) left = CHECK_NS;
+        uint32_t which = gm_load_acquire(&epoch);
+        if (GM_UNLIKELY(gm_load_relaxed(&mute)) && __atomic_exchange_n(&mute, false, __ATOMIC_RELAXED)) {
+            lost(which, &list);
+            break;
+        }
         int s = current();
         if (s < 0) break;
         int n = wait_events(s, events, left);
-        if (n == -EBADF || n == -EINVAL) lost(s, &list);
-        bool interrupted = n > 0 && deliver(events, n, s, wait_ns != 0, &list);
+        if (n == -EBADF || n == -EINVAL) lost(which, &list);
+        bool interrupted = n > 0 && deliver(events, n, which, wait_ns != 0, &list);
+        /* Of a new set another may be the keeper by now, who alone is to hear its bell. */
+        interrupted |= which != gm_load_acquire(&epoch);
         if (list || interrupted || wait_ns == 0 || n == -EINTR || (wait_ns > 0 && (int64_t)gm_os_nanotime() >= until)) break;
     }
     errno = saved;
     return list;
 }
 
-void gs_epoll_interrupt(void) {
+bool gs_epoll_interrupt(void) {
     int saved = errno;
     uint64_t one = 1;
-    if (__atomic_exchange_n(&rung, 1, __ATOMIC_SEQ_CST) == 0 && current() >= 0) {
-        ssize_t r = write(gm_load_relaxed(&bell), &one, sizeof one);
-        (void)r;
+    bool heard = true;
+    if (__atomic_exchange_n(&rung, 1, __ATOMIC_SEQ_CST) == 0 && current() >= 0 && write(gm_load_relaxed(&bell), &one, sizeof one) < 0) {
+        heard = false;
+        gm_store_relaxed(&mute, true);
+        gm_store_seq_cst(&rung, 0);
     }
     errno = saved;
+    return heard;
 }
 
 void gs_epoll_fork_child(void) {
@@ -190,4 +222,5 @@ void gs_epoll_fork_child(void) {
     making.word = 0;
     epoch++;
     rung = 0;
+    mute = false;
 }

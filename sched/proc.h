@@ -67,11 +67,13 @@ struct gs_hooks {
     /* Goroutines whose descriptors became ready, linked by g->link. Waits at most so long (0: not, <0: for ever);
      * one caller at a time waits. */
     struct gs_g *(*poll)(int64_t wait_ns);
-    void (*interrupt)(void);           /* makes a waiting poll return */
+    bool (*interrupt)(void);           /* makes a waiting poll return; false: it cannot be reached */
     bool (*poll_wanted)(void);         /* somebody waits for a descriptor */
     void (*fork_child)(void);
 };
 extern GM_HIDDEN struct gs_hooks gs_hooks;
+/* What polls from now on is not what the keeper sleeps in: there may be another one beside it. */
+void gs_keeper_lost(void);
 /* A timer was added that is due at `when`: whoever sleeps longer than that is woken. */
 void gs_timer_added(int64_t when);
 

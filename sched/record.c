@@ -1,7 +1,9 @@
 /* Records of goroutines: made, kept with their stacks when dead, numbered, counted and walked. See proc.c for the overview.
  *
  * A record is never given back, so that whoever holds a stale pointer reads a record, and the list of all only grows. Dead ones
- * wait in the list of the P they died on, 64 at most, the others in a common one. */
+ * wait where they died: each P has one list that it puts to and takes from, and a full one, a magazine of 32. Where
+ * goroutines die on another P than they are made on, magazines go round, through a common list, so that the
+ * scheduler's lock is taken once for 32 goroutines. Single ones, without a stack or left over, have a list of their own there. */
 #include <errno.h>
 #include <string.h>
 
@@ -13,8 +15,7 @@
 #include "sched/state.h"
 #include "sched/switch.h"
 
-/* Numbers a P takes at a time; dead goroutines a P keeps. */
-enum { IDS = 16, FREE_MAX = 64 };
+enum { IDS = 16 }; /* numbers a P takes at a time */
 
 static struct gm_fix records = GM_FIX_INIT(sizeof(struct gs_g), GM_CACHE_LINE);
 
@@ -28,25 +29,47 @@ struct gs_g *gs_new_record(void) {
     return g;
 }
 
+static void put_single(struct gs_g *g) {
+    g->link = gs_sched.free;
+    gm_store_relaxed(&gs_sched.free, g);
+}
+
+/* From the common lists: one, and the rest of its magazine for p. */
+static struct gs_g *common_one(struct gs_p *p) {
+    gs_sched_lock();
+    struct gs_g *g = gs_sched.magazines, *rest = NULL;
+    if (g) {
+        gm_store_relaxed(&gs_sched.magazines, g->above);
+        rest = g->link;
+    } else if ((g = gs_sched.free)) {
+        gm_store_relaxed(&gs_sched.free, g->link);
+    }
+    for (struct gs_g *next; !p && rest; rest = next) {
+        next = rest->link;
+        put_single(rest);
+    }
+    gs_sched_unlock();
+    if (!rest) return g;
+    p->free = rest;
+    gm_store_relaxed(&p->free_count, GS_MAGAZINE - 1);
+    return g;
+}
+
 static struct gs_g *dead_one(struct gs_p *p) {
     struct gs_g *g = p ? p->free : NULL;
-    if (g) {
+    if (GM_LIKELY(g != NULL)) {
         p->free = g->link;
         gm_count_add(&p->free_count, -1u);
         return g;
     }
-    if (gm_load_relaxed(&gs_sched.free) == NULL) return NULL;
-    gs_sched_lock();
-    g = gs_sched.free;
-    if (g) gm_store_relaxed(&gs_sched.free, g->link);
-    /* Some for later, so that the lock is taken once for many. */
-    for (struct gs_g *more; g && p && p->free_count < FREE_MAX / 2 && (more = gs_sched.free) && more->stack_low; gm_count_add(&p->free_count, 1)) {
-        gm_store_relaxed(&gs_sched.free, more->link);
-        more->link = p->free;
-        p->free = more;
+    if (p && (g = p->full)) {
+        gm_store_relaxed(&p->full, NULL);
+        p->free = g->link;
+        gm_store_relaxed(&p->free_count, GS_MAGAZINE - 1);
+        return g;
     }
-    gs_sched_unlock();
-    return g;
+    if (gm_load_relaxed(&gs_sched.magazines) == NULL && gm_load_relaxed(&gs_sched.free) == NULL) return NULL;
+    return common_one(p);
 }
 
 static uint64_t new_id(struct gs_p *p) {
@@ -60,8 +83,7 @@ static uint64_t new_id(struct gs_p *p) {
 
 static void put_back(struct gs_g *g) {
     gs_sched_lock();
-    g->link = gs_sched.free;
-    gm_store_relaxed(&gs_sched.free, g);
+    put_single(g);
     gs_sched_unlock();
 }
 
@@ -83,24 +105,49 @@ struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), v
     g->arg = arg;
     gm_store_relaxed(&g->id, new_id(p));
     gs_fiber_create(g);
-    g->sp = gs_new_frame(g->stack_top);
+    g->sp = gs_new_frame(g, g->stack_top);
     return g;
+}
+
+static void give_magazine(struct gs_g *first) {
+    first->above = gs_sched.magazines;
+    gm_store_relaxed(&gs_sched.magazines, first);
+}
+
+/* The list of p is full: it becomes the magazine. */
+static GM_NOINLINE void change_magazine(struct gs_p *p) {
+    struct gs_g *before = p->full, *first = p->free;
+    p->free = NULL;
+    gm_store_relaxed(&p->free_count, 0);
+    gm_store_relaxed(&p->full, first);
+    if (!before) return;
+    gs_sched_lock();
+    give_magazine(before);
+    gs_sched_unlock();
 }
 
 void gs_keep_dead(struct gs_p *p, struct gs_g *g) {
     gs_fiber_delete(g);
     gm_store_relaxed(&p->ended, p->ended + 1);
-    if ((g->flags & GS_G_OWN_STACK) || p->free_count >= FREE_MAX) {
-        if (g->flags & GS_G_OWN_STACK) gs_stack_put(g);
-        gs_sched_lock();
-        g->link = gs_sched.free;
-        gm_store_relaxed(&gs_sched.free, g);
-        gs_sched_unlock();
+    if (GM_UNLIKELY(g->flags & GS_G_OWN_STACK)) {
+        gs_stack_put(g);
+        put_back(g);
         return;
     }
+    if (GM_UNLIKELY(p->free_count == GS_MAGAZINE)) change_magazine(p);
     g->link = p->free;
     p->free = g;
     gm_count_add(&p->free_count, 1);
+}
+
+void gs_give_up_dead(struct gs_p *p) {
+    for (struct gs_g *g; (g = p->free);) {
+        p->free = g->link;
+        put_single(g);
+    }
+    if (p->full) give_magazine(p->full);
+    gm_store_relaxed(&p->full, NULL);
+    gm_store_relaxed(&p->free_count, 0);
 }
 
 int go_count(void) {

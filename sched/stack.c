@@ -18,7 +18,6 @@
 #include "sched/stack.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -58,11 +57,8 @@ static long quiet(long number, void *p, size_t n, long how) {
 /* ---- guards; the pool's lock is held */
 
 static long protect_limit(void) {
-    char text[32] = "";
-    int saved = errno, fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && read(fd, text, sizeof text - 1) < 0) text[0] = 0;
-    if (fd >= 0) close(fd);
-    errno = saved;
+    char text[32];
+    gm_os_read_file("/proc/sys/vm/max_map_count", text, sizeof text);
     long mappings = atol(text);
     return (mappings > 0 ? mappings : 65530) / 4;
 }

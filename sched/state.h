@@ -21,7 +21,8 @@ struct gs_sched {
     struct gs_m *keeper;       /* the idle M that sleeps until a timer or a descriptor is due */
     bool in_poller;            /* there is a keeper, or a claimed one has not left the poller yet */
     int64_t keeper_until;      /* nanotime; INT64_MAX: no timer */
-    struct gs_g *free;         /* dead goroutines, with stacks of the default size or with none */
+    struct gs_g *free;         /* dead goroutines, with stacks of the default size or with none: single ones */
+    struct gs_g *magazines;    /* and those with stacks in magazines */
     uint64_t id_next;
     uint32_t stopping;         /* the world is to stand still */
     uint32_t stop_wait;        /* Ps that still run */
@@ -29,10 +30,13 @@ struct gs_sched {
     uint32_t sysmon_asleep;    /* futex: 1 = until a P runs again, 2 = the same, but it is to look for a deadlock */
     int sysmon_tid;
     GM_ALIGNED(GM_CACHE_LINE) uint32_t spinning;  /* atomic: Ms that look for work */
+    uint32_t lull, worth;      /* atomic, ns: how long an M is without work, what a woken one finds (find.c) */
     uint64_t made, ended;      /* atomic: goroutines made by, ended on, no P */
     int64_t last_poll;         /* atomic: nanotime */
     int64_t clock;             /* atomic: nanotime, a millisecond late at most while goroutines run */
-    struct gs_m *all_m;        /* under the lock; never shortened */
+    struct gs_m *all_m;        /* under the lock; dumps and traces look without */
+    struct gs_m *spare_m;      /* records of threads that could not be made */
+    uint32_t m_made;           /* atomic: records, and the number of the next */
     struct gs_g *all_g;        /* atomic push; never shortened */
     int64_t start_time;
     uint32_t standins, blocked_standins;     /* atomic */
@@ -65,19 +69,31 @@ struct gs_g *gs_new_record(void);                    /* zeroed, in the list of a
 /* A goroutine ready to be queued, or NULL: no memory. p: the caller's, or NULL. */
 struct gs_g *gs_make_g(struct gs_p *p, size_t stack_bytes, void (*fn)(void *), void *arg);
 void gs_keep_dead(struct gs_p *p, struct gs_g *g);   /* p's owner, no longer on g's stack */
+void gs_give_up_dead(struct gs_p *p);                /* all that p keeps, to the common lists; the lock is held */
+
+void gs_wake_p(void);          /* worker.c: an idle P, if nobody spins, gets an M that looks for work */
 
 /* ---- find.c: a goroutine to run; sleeps until there is one. m->p may change. */
 struct gs_g *gs_find(struct gs_m *m);
+enum {
+    GS_LULL_PAYS = 30000,      /* ns: a longer lull than that is better slept through */
+    GS_WORK_PAYS = 50000       /* ns of work that a woken M is to find: it costs the waker, itself, and what it takes is not in its cache */
+};
+/* p's owner has work for two: wakes an M if those that were woken lately found enough to do. */
+GM_INLINE void gs_wake_for_surplus(struct gs_p *p) {
+    if (GM_LIKELY(gm_load_relaxed(&gs_sched.idle_p_count) == 0)) return;
+    if (gm_load_relaxed(&p->head) != gm_load_relaxed(&p->tail) && gm_load_relaxed(&gs_sched.worth) >= GS_WORK_PAYS) gs_wake_p();
+}
 void gs_run_timers(int64_t late);   /* of every P, an idle one's are nobody else's business: those due for so long */
 
 /* ---- worker.c */
-void gs_wake_p(void);          /* an idle P, if nobody spins, gets an M that looks for work */
 void gs_start_m(struct gs_p *p, bool spinning);      /* an M for a P that nobody holds */
 void gs_sleep_m(struct gs_m *m);                     /* until somebody hands over a P; the lock is not held */
 void gs_hand_off(struct gs_p *p);                    /* the holder lets go of p: to another M, or idle */
 struct gs_p *gs_idle_get(void);                      /* the lock is held */
 void gs_idle_put(struct gs_p *p);                    /* the lock is held */
 bool gs_worker_new(struct gs_p *p, bool spinning);   /* false: no thread */
+int64_t gs_earliest_timer(void);                     /* nanotime; INT64_MAX: none. A hint */
 bool gs_keep_time(struct gs_m *m);                   /* be the keeper; false: there is nothing to wait for, or another one is */
 
 /* ---- world.c */

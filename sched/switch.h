@@ -17,9 +17,9 @@
 
 #include "sched/gmp.h"
 
-/* Where a new stack starts: calls gs_main, which never returns. In switch_*.S. */
+/* Where a new stack starts, with g in the frame pointer: calls gs_main, which never returns. In switch_*.S. */
 GM_HIDDEN void gs_entry(void);
-GM_HIDDEN void gs_main(void);
+GM_HIDDEN void gs_main(struct gs_g *g);
 
 /* Words from the saved stack pointer to where it pointed before; which of them are what. */
 #if defined(__x86_64__)
@@ -69,10 +69,10 @@ GM_INLINE void gs_switch(void **save, void *load) {
 #endif
 }
 
-/* The saved stack pointer of a stack that will start at gs_entry with `top` (aligned to 16) as its upper end. */
-GM_INLINE void *gs_new_frame(char *top) {
+/* The saved stack pointer of g's stack, which will start at gs_entry with `top` (aligned to 16) as its upper end. */
+GM_INLINE void *gs_new_frame(struct gs_g *g, char *top) {
     void **frame = (void **)(void *)top - GS_FRAME_WORDS;
-    frame[GS_FRAME_FP] = NULL;
+    frame[GS_FRAME_FP] = g;
     frame[GS_FRAME_PC] = (void *)(uintptr_t)gs_entry;
     return frame;
 }

@@ -1,6 +1,7 @@
 /* A thread without a P that looks at the others every 0.2 to 1 ms while any P runs, and sleeps when none does: takes Ps
  * away from blocked calls, asks goroutines that ran for 10 ms to yield at their next call, polls when nobody did for 10 ms, runs
- * timers that nobody ran, gives back unused pages of stacks, and wakes a P for work that the waking rule of proc.c left to wait. */
+ * timers that nobody ran, gives back unused pages of stacks, and wakes a P for work that the waking rule of proc.c left to wait, or
+ * for which no thread could be made. */
 #include <pthread.h>
 
 #include "libgomalloc/conf.h"
@@ -69,7 +70,7 @@ static int64_t sooner(int64_t a, int64_t b) { return a < 0 || (b >= 0 && b < a) 
 
 static void sleep_while_idle(void) {
     gs_sched_lock();
-    bool idle = gs_sched.idle_p_count == gs_sched.procs && gs_sched.procs > 0 && !gs_sched.stopping;
+    bool idle = gs_sched.idle_p_count == gs_sched.procs && gs_sched.procs > 0 && gs_sched.queue_count == 0 && !gs_sched.stopping;
     if (idle) gm_store_relaxed(&gs_sched.sysmon_asleep, 1);
     gs_sched_unlock();
     int64_t since = (int64_t)gm_os_nanotime();

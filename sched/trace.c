@@ -36,7 +36,7 @@ GS_UNCHECKED static void put_p(struct gm_out *o, const struct gs_p *p) {
     uint32_t h = gm_load_relaxed(&p->head), t = gm_load_relaxed(&p->tail);
     gm_out_printf(o, "  P%u: status=%u schedtick=%u syscalltick=%u m=%d", p->id, gm_load_relaxed(&p->state), gm_load_relaxed(&p->tick),
                   gm_load_relaxed(&p->syscall_tick), m ? (int)m->id : -1);
-    gm_out_printf(o, " runqsize=%u gfreecnt=%u timerslen=%u\n", t - h, gm_load_relaxed(&p->free_count), gs_timers_waiting(p));
+    gm_out_printf(o, " runqsize=%u gfreecnt=%u timerslen=%u\n", t - h, gm_load_relaxed(&p->free_count) + (gm_load_relaxed(&p->full) ? GS_MAGAZINE : 0), gs_timers_waiting(p));
 }
 
 GS_UNCHECKED static void put_m(struct gm_out *o, const struct gs_m *m) {
@@ -50,7 +50,7 @@ GS_UNCHECKED static void put_m(struct gm_out *o, const struct gs_m *m) {
 
 static void put_sysmon(struct gm_out *o) {
     gm_out_printf(o, "  M%u: p=-1 curg=-1 mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning=false blocked=%s lockedg=-1\n",
-                  gs_sched.m_count, gs_sched.sysmon_asleep ? "true" : "false");
+                  gs_sched.m_made, gs_sched.sysmon_asleep ? "true" : "false");
 }
 
 GS_UNCHECKED static void put_g(struct gm_out *o, const struct gs_g *g) {

@@ -45,6 +45,7 @@ static void *worker(void *arg) {
     struct gs_m *m = arg;
     gm_store_relaxed(&m->tid, gm_os_gettid());
     m->error = gosched_errno_location();
+    m->current = &gs_current;
     gs_overflow_thread(m);
     m->g0.flags = GS_G_STANDIN;
     m->g0.m = m;
@@ -53,24 +54,50 @@ static void *worker(void *arg) {
     gs_schedule(m);
 }
 
-bool gs_worker_new(struct gs_p *p, bool spinning) {
-    pthread_attr_t attributes;
-    pthread_t thread;
-    if (gm_load_relaxed(&gs_sched.m_count) >= GS_MAX_THREADS) return false;
-    struct gs_m *m = gm_meta_alloc(sizeof *m, GM_CACHE_LINE);
-    if (!m || pthread_attr_init(&attributes) != 0) return false;
-    m->p = p;
-    gm_store_relaxed(&m->spinning, spinning);
+/* A record without a thread: of one that could not be made, or new. NULL: no memory. */
+static struct gs_m *spare_record(void) {
     gs_sched_lock();
-    m->id = gs_sched.m_count;
-    gm_store_relaxed(&gs_sched.m_count, m->id + 1);
+    struct gs_m *m = gs_sched.spare_m;
+    if (m) gs_sched.spare_m = m->link;
+    gs_sched_unlock();
+    if (!m && (m = gm_meta_alloc(sizeof *m, GM_CACHE_LINE))) m->id = gm_add_relaxed(&gs_sched.m_made, 1);
+    return m;
+}
+
+static void enlist(struct gs_m *m) {
+    gs_sched_lock();
+    gm_store_relaxed(&gs_sched.m_count, gs_sched.m_count + 1);
     m->all_next = gs_sched.all_m;
     gs_sched.all_m = m;
     gs_sched_unlock();
+}
+
+/* No thread came of it. m->all_next leads on whoever looks through the list without the lock. */
+static void take_off(struct gs_m *m) {
+    gs_sched_lock();
+    struct gs_m **at = &gs_sched.all_m;
+    while (*at != m) at = &(*at)->all_next;
+    *at = m->all_next;
+    gm_store_relaxed(&gs_sched.m_count, gs_sched.m_count - 1);
+    m->link = gs_sched.spare_m;
+    gs_sched.spare_m = m;
+    gs_sched_unlock();
+}
+
+bool gs_worker_new(struct gs_p *p, bool spinning) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (gm_load_relaxed(&gs_sched.m_count) >= GS_MAX_THREADS || pthread_attr_init(&attributes) != 0) return false;
+    struct gs_m *m = spare_record();
+    if (!m) return false;
+    m->p = p;
+    gm_store_relaxed(&m->spinning, spinning);
+    enlist(m);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     int error = pthread_create(&thread, &attributes, worker, m);
     pthread_attr_destroy(&attributes);
-    return error == 0; /* the record of a thread that could not be made stays: it happens once in a process's life */
+    if (error) take_off(m);
+    return error == 0;
 }
 
 static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
@@ -78,6 +105,34 @@ static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
     gm_store_relaxed(&m->spinning, spinning);
     gm_store_release(&m->wake, 1); /* pairs with the acquire in gs_sleep_m: next_p is seen */
     gm_os_futex_wake(&m->wake, 1);
+}
+
+/* m sleeps where nobody reaches it. The lock is held. */
+static void write_off(struct gs_m *m) {
+    m->unheard = true;
+    gs_sched.in_poller = false;
+}
+
+void gs_keeper_lost(void) {
+    gs_sched_lock();
+    struct gs_m *m = gs_sched.keeper;
+    gs_sched.keeper = NULL;
+    if (m) write_off(m);
+    gs_sched_unlock();
+}
+
+/* Wakes the keeper, which was claimed, to take p. False: the bell is broken (netpoll_epoll.c) and it sleeps on. Then it is written
+ * off until something else wakes it, and another M is to be found. */
+static bool call_keeper(struct gs_m *m, struct gs_p *p, bool spinning) {
+    if (gm_load_relaxed(&gs_hooks.interrupt) && GM_UNLIKELY(!gm_load_relaxed(&gs_hooks.interrupt)())) {
+        gs_sched_lock();
+        bool asleep = m->polling;
+        if (asleep) write_off(m);
+        gs_sched_unlock();
+        if (asleep) return false;
+    }
+    give(m, p, spinning);
+    return true;
 }
 
 void gs_start_m(struct gs_p *p, bool spinning) {
@@ -92,14 +147,14 @@ void gs_start_m(struct gs_p *p, bool spinning) {
         gs_sched.keeper = NULL;
     }
     gs_sched_unlock();
-    if (m) {
+    if (keeper && call_keeper(m, p, spinning)) return;
+    if (m && !keeper) {
         give(m, p, spinning);
-        if (keeper && gm_load_relaxed(&gs_hooks.interrupt)) gm_load_relaxed(&gs_hooks.interrupt)();
         return;
     }
     if (gs_worker_new(p, spinning)) return;
     if (spinning) gm_sub_relaxed(&gs_sched.spinning, 1);
-    gs_sched_lock(); /* no thread: p's work is for whoever comes back first */
+    gs_sched_lock(); /* no thread: p's work is for whoever comes back first, and sysmon tries again */
     for (struct gs_g *g; (g = gs_runq_get(p, false));) gs_global_put(g, g, 1);
     gs_idle_put(p);
     gs_sched_unlock();
@@ -129,12 +184,14 @@ void gs_sleep_m(struct gs_m *m) {
     }
     while (gm_load_acquire(&m->wake) == 0) gm_os_futex_wait(&m->wake, 0, -1);
     gm_store_relaxed(&m->wake, 0);
-    gm_store_relaxed(&gs_sched.clock, (int64_t)gm_os_nanotime()); /* sysmon may have slept as well */
+    int64_t now = (int64_t)gm_os_nanotime();
+    gm_store_relaxed(&gs_sched.clock, now); /* sysmon may have slept as well */
+    if (m->spinning) m->woken_for_work = now;
     m->p = m->next_p;
     m->next_p = NULL;
 }
 
-static int64_t earliest_timer(void) {
+int64_t gs_earliest_timer(void) {
     int64_t first = INT64_MAX;
     for (unsigned i = 0, n = gm_load_acquire(&gs_sched.p_made); i < n; i++) {
         int64_t when = gm_load_relaxed(&gs_sched.p[i]->timer_next);
@@ -147,7 +204,7 @@ static bool poll_wanted(void) { return gm_load_acquire(&gs_hooks.poll) && gm_loa
 
 /* The last P is to become idle and nobody would keep the time. The lock is held. */
 static bool keeper_missing(void) {
-    return gs_sched.idle_p_count + 1 == gs_sched.procs && !gs_sched.in_poller && (poll_wanted() || earliest_timer() != INT64_MAX);
+    return gs_sched.idle_p_count + 1 == gs_sched.procs && !gs_sched.in_poller && (poll_wanted() || gs_earliest_timer() != INT64_MAX);
 }
 
 void gs_hand_off(struct gs_p *p) {
@@ -173,11 +230,11 @@ void gs_hand_off(struct gs_p *p) {
 static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
     bool wanted = poll_wanted();
     gs_sched_lock();
-    int64_t until = earliest_timer();
+    int64_t until = gs_earliest_timer();
     bool keep = !m->locked_g && !gs_sched.in_poller && !gs_sched.stopping && (until != INT64_MAX || wanted);
     if (keep) {
         gs_sched.keeper = m;
-        gs_sched.in_poller = true;
+        gs_sched.in_poller = m->polling = true;
         gs_sched.keeper_until = until;
     }
     gs_sched_unlock();
@@ -189,12 +246,11 @@ static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
 /* Afterwards m has a P if it was claimed, or if there was an idle one. */
 static void end_keeping(struct gs_m *m) {
     gs_sched_lock();
-    bool claimed = gs_sched.keeper != m;
-    gs_sched.in_poller = false;
-    if (!claimed) {
-        gs_sched.keeper = NULL;
-        m->p = gs_sched.stopping ? NULL : gs_idle_get();
-    }
+    bool claimed = gs_sched.keeper != m && !m->unheard;
+    if (!m->unheard) gs_sched.in_poller = false;
+    if (gs_sched.keeper == m) gs_sched.keeper = NULL;
+    if (!claimed) m->p = gs_sched.stopping ? NULL : gs_idle_get();
+    m->polling = m->unheard = false;
     gs_sched_unlock();
     if (!claimed) return;
     while (gm_load_acquire(&m->wake) == 0) gm_os_futex_wait(&m->wake, 0, -1); /* who claimed it is about to */
@@ -237,6 +293,5 @@ void gs_timer_added(int64_t when) {
         gs_start_m(p, false);
         return;
     }
-    give(keeper, p, false);
-    if (gm_load_relaxed(&gs_hooks.interrupt)) gm_load_relaxed(&gs_hooks.interrupt)();
+    if (!call_keeper(keeper, p, false)) gs_start_m(p, false);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libgomalloc/alloc.h"
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/conf.h"
 #include "libgomalloc/meta.h"
@@ -108,6 +109,7 @@ int gs_start(void) {
             gs_overflow_watch();
             gs_dump_on_quit();
             gs_runq_alone = n == 1;
+            gs_sched.worth = 2 * GS_WORK_PAYS;
             gs_sched_lock();
             gm_store_release(&gs_sched.procs, n);
             for (unsigned i = n; i-- > 0;) gs_idle_put(gs_sched.p[i]);
@@ -169,12 +171,7 @@ static void stop_world(struct gs_m *m, int64_t longest) {
 /* A P that is to be no more: its goroutines go to the global queue, its dead ones to the common list. Locked. */
 static void drain(struct gs_p *p) {
     for (struct gs_g *g; (g = gs_runq_get(p, false));) gs_global_put(g, g, 1);
-    for (struct gs_g *g; (g = p->free);) {
-        p->free = g->link;
-        g->link = gs_sched.free;
-        gm_store_relaxed(&gs_sched.free, g);
-    }
-    gm_store_relaxed(&p->free_count, 0);
+    gs_give_up_dead(p);
     gm_store_relaxed(&p->state, GS_P_DEAD);
 }
 
@@ -294,7 +291,8 @@ static void forget_others(struct gs_g *self) {
     gs_sched.queue_count = gs_sched.spinning = gs_sched.stopping = 0;
     gs_sched.idle_p = NULL;
     gs_sched.idle_p_count = gs_sched.idle_m_count = gs_sched.m_count = 0;
-    gs_sched.idle_m = gs_sched.all_m = gs_sched.keeper = NULL;
+    gs_sched.idle_m = gs_sched.all_m = gs_sched.spare_m = gs_sched.keeper = NULL;
+    gs_sched.m_made = 0;
     gs_sched.blocked_standins = gs_sched.made = gs_sched.ended = 0;
     gs_sched.sysmon_asleep = 0;
     gs_sched.in_poller = false;
@@ -312,12 +310,18 @@ static void fork_child(void) {
         p->next = NULL;
         p->preempt = 0;
         p->made = p->ended = 0;
-        if (m && (m->p ? m->p : m->old_p) == p) p->made = 1;
-        else gs_idle_put(p);
+        if (m && (m->p ? m->p : m->old_p) == p) {
+            p->made = 1;
+            continue;
+        }
+        p->free = p->full = NULL; /* its thread may have been moving them */
+        p->free_count = 0;
+        gs_idle_put(p);
     }
     if (m) {
         m->tid = gm_os_gettid();
-        m->id = gs_sched.m_count++;
+        m->id = gs_sched.m_made++;
+        gs_sched.m_count = 1;
         m->all_next = NULL;
         gs_sched.all_m = m;
     }
@@ -331,4 +335,9 @@ static void fork_child(void) {
     gs_sysmon_start();
 }
 
-bool gs_fork_handlers(void) { return pthread_atfork(fork_prepare, fork_parent, fork_child) == 0; }
+/* In a program that has only been linked with the archive nobody else minds the allocator's locks. First, so that they are
+ * taken last. */
+bool gs_fork_handlers(void) {
+    if (!gm_load_relaxed(&gm_forks_minded) && pthread_atfork(gm_fork_prepare, gm_fork_parent, gm_fork_child) == 0) gm_store_relaxed(&gm_forks_minded, true);
+    return pthread_atfork(fork_prepare, fork_parent, fork_child) == 0;
+}

@@ -159,21 +159,35 @@ bool check_child_begin(struct check_child *child) {
     return false;
 }
 
-void check_child_end(struct check_child *child, int signal, const char *stderr_line,
-                     const char *file, int line) {
-    char text[2000], how[100], want[600];
+int check_child_text(struct check_child *child, char *text, size_t size) {
     size_t length = 0;
-    for (;;) {
-        ssize_t n = read(child->err, text + length, sizeof text - 1 - length);
+    while (length < size - 1) {
+        ssize_t n = read(child->err, text + length, size - 1 - length);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) break;
         length += (size_t)n;
-        if (length == sizeof text - 1) break;
     }
     text[length] = 0;
     close(child->err);
     int status = 0;
     while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR) {}
+    return status;
+}
+
+int check_in_child(void (*fn)(void), char *text, size_t size) {
+    struct check_child child;
+    if (check_child_begin(&child)) {
+        fn();
+        _exit(0);
+    }
+    return check_child_text(&child, text, size);
+}
+
+void check_child_end(struct check_child *child, int signal, const char *stderr_line,
+                     const char *file, int line) {
+    char text[2000], how[100], want[600];
+    int status = check_child_text(child, text, sizeof text);
+    size_t length = strlen(text);
     if (!WIFSIGNALED(status) || WTERMSIG(status) != signal) {
         describe(status, how, sizeof how);
         if (count_failure())
@@ -283,14 +297,14 @@ bool check_filled(const void *p, size_t n, uint64_t key) {
     return true;
 }
 
-static double time_scale(void) {
+static double allowed(double seconds) {
     const char *s = getenv("GM_TIME_SCALE");
     double scale = s ? strtod(s, NULL) : 1;
-    return scale > 0 ? scale : 1;
+    return seconds * CHECK_BUSY * (scale > 0 ? scale : 1);
 }
 
 int check_wait(pid_t child, double seconds) {
-    int64_t end = check_now_ns() + (int64_t)(seconds * time_scale() * 1e9);
+    int64_t end = check_now_ns() + (int64_t)(allowed(seconds) * 1e9);
     int status, pause_us = 200;
     for (;;) {
         pid_t got = waitpid(child, &status, WNOHANG);
@@ -351,7 +365,7 @@ static void run_child(struct check_test *test, const sigset_t *mask) {
 }
 
 static bool run_one(struct check_test *test, int number, const sigset_t *mask) {
-    double limit = test->seconds * time_scale();
+    double limit = allowed(test->seconds);
     int status = 0;
     bool late;
     memset(result, 0, sizeof *result);

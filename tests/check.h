@@ -19,7 +19,7 @@
  *
  * The program takes names (parts of names will do) of the tests to run; --nofork runs them in this
  * process, for a debugger; --list names them. Environment: GM_SEED repeats a random run,
- * GM_TIME_SCALE multiplies all limits (valgrind, sanitizers, busy machines), STRESS=1 asks for the
+ * GM_TIME_SCALE multiplies all limits (valgrind, campaigns), STRESS=1 asks for the
  * long form of scaled tests. Works from C and C++. */
 #ifndef TESTS_CHECK_H
 #define TESTS_CHECK_H
@@ -37,7 +37,17 @@
 extern "C" {
 #endif
 
-#define CHECK_LIMIT_SECONDS 10
+/* On a machine that has nothing else to do; a busy one is given CHECK_BUSY times as long. Limits are for what hangs. */
+#define CHECK_LIMIT_SECONDS 20
+#define CHECK_BUSY 4
+
+/* Built with AddressSanitizer or ThreadSanitizer: they have handlers of their own, do not know every stack, allow no threads
+ * after a fork. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define CHECK_SANITIZED 1
+#else
+#define CHECK_SANITIZED 0
+#endif
 
 #define TEST(name) TEST_LIMIT(name, CHECK_LIMIT_SECONDS)
 
@@ -108,7 +118,10 @@ bool check_in_valgrind(void);
 /* Fills and tests a block's content by a key. */
 void check_fill(void *p, size_t n, uint64_t key);
 bool check_filled(const void *p, size_t n, uint64_t key);
-/* Waits for a child at most so many seconds; -1 if it did not end (it is killed), else its status. */
+/* Runs fn in a child, which ends with status 0 if fn returns; what it writes on stderr is put into text, cut to its size. Its
+ * status, as waitpid has it. */
+int check_in_child(void (*fn)(void), char *text, size_t size);
+/* Waits for a child at most so many seconds (of a machine that is not busy); -1 if it did not end (it is killed), else its status. */
 int check_wait(pid_t child, double seconds);
 
 /* ---- behind the macros */
@@ -130,7 +143,9 @@ bool check_expect_eq(long long a, long long b, const char *file, int line, const
 bool check_expect_str(const char *a, const char *b, const char *file, int line, const char *text);
 bool check_expect_at_most(long long a, long long bound, const char *file, int line,
                           const char *text_a, const char *text_bound);
+/* A child whose stderr comes to us: true in it. check_child_text: all of that until it ends, and its status. */
 bool check_child_begin(struct check_child *child);
+int check_child_text(struct check_child *child, char *text, size_t size);
 void check_child_end(struct check_child *child, int signal, const char *stderr_line,
                      const char *file, int line);
 

@@ -18,7 +18,14 @@ wanted=("$@")
 
 with() { env LD_PRELOAD="$LIB" "$@"; }
 without() { env -u LD_PRELOAD "$@"; }
-seconds() { awk -v s="$1" -v k="$LIMIT" 'BEGIN { print s * k }'; }
+# A limit in seconds: a busy machine is given four times as long, and GM_TIME_SCALE times that.
+seconds() { awk -v s="$1" -v k="$LIMIT" 'BEGIN { print s * 4 * k }'; }
+# Until the command succeeds, at most a minute.
+until_true() {
+    local i
+    for ((i = 0; i < 600; i++)); do "$@" && return; sleep 0.1; done
+    return 1
+}
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # check NAME COMMAND...: one test; the command's output becomes comments if it fails. A command that

@@ -33,6 +33,7 @@ static void step(struct record **chain, uint64_t key) {
     struct record *old = r->next;
     must(old && old->values[5] == old->key + 5 && !old->next, "a record");
     r->next = NULL;
+    old_memory(old);
 }
 
 static int64_t churn(int index, struct gaps *gaps) {

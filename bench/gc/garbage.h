@@ -1,7 +1,7 @@
-/* What the programs of this folder share: memory that nobody gives back, and the longest time between two looks at the clock.
+/* What the programs of this folder share: memory that nobody gives back (or, built WITH_FREE, that is), and the longest time between two looks at the clock.
  *
  * The same sources are built twice: as they are, to run with the library's collector put in front, and with WITH_LIBGC, for
- * the C collector that distributions have. Nothing here is ever freed by hand. */
+ * the C collector that distributions have. WITH_FREE everything is freed by hand, as in any other program. */
 #ifndef BENCH_GARBAGE_H
 #define BENCH_GARBAGE_H
 
@@ -13,6 +13,12 @@
 #else
 #define new_memory(bytes) malloc(bytes)
 #define begin_memory() ((void)0)
+#endif
+
+#ifdef WITH_FREE
+#define old_memory(p) free(p)
+#else
+#define old_memory(p) ((void)(p))
 #endif
 
 #include <pthread.h>

@@ -2,11 +2,13 @@
  * others (a permutation first, so that all are reachable), marked by one worker and by two. One line a run; each
  * is the least of several, because other work on the machine only adds. Then the sweep of it all, dead.
  *
- *     gcc -std=gnu17 -O2 -DGM_BUILD -D_GNU_SOURCE -I. -fno-builtin -ftls-model=initial-exec -pthread -o mark bench/gc/mark.c build/libgomalloc.a -lm
- *     ./mark [MIB [REPEATS]]        target: 30 ns an object and worker, 1.7 times with two */
+ *     build/bench/gc-mark [-s] [MIB [REPEATS]]        target: 30 ns an object and worker, 1.7 times with two
+ *
+ * -s: one line of four figures instead, for bench/gc/run: ns an object with one worker and with two, the same in CPU time. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "gc/mark.h"
@@ -14,7 +16,9 @@
 #include "libgomalloc/alloc.h"
 #include "libgomalloc/gcview.h"
 
-struct object { struct object *to[2]; uint64_t rest[6]; };
+/* A slot of 64 bytes: while the collector is on, an object has at least a byte behind its end (sizeclass.h). */
+struct object { struct object *to[2]; uint64_t rest[5]; };
+enum { SLOT = 64 };
 
 static double now(void) {
     struct timespec t;
@@ -66,8 +70,11 @@ static double mark(const struct object *root, unsigned workers, uint64_t expecte
 }
 
 int main(int argc, char **argv) {
-    size_t n = (argc > 1 ? strtoul(argv[1], NULL, 10) : 1024) * 1024 * 1024 / sizeof(struct object);
+    bool brief = argc > 1 && strcmp(argv[1], "-s") == 0;
+    if (brief) argc--, argv++;
+    size_t n = (argc > 1 ? strtoul(argv[1], NULL, 10) : 1024) * 1024 * 1024 / SLOT;
     int repeats = argc > 2 ? atoi(argv[2]) : 3;
+    if (!gm_gc_start(false)) return 1;
     struct object **all = malloc(n * sizeof *all), *root;
     for (size_t i = 0; i < n; i++) all[i] = gm_alloc_zeroed(sizeof(struct object));
     for (size_t i = n - 1; i > 0; i--) {
@@ -78,9 +85,10 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < n; i++) { /* a tree over the shuffled objects keeps each alive, a further word is random */
         struct object *parent = all[i ? (i - 1) / 2 : 0];
         if (i) parent->to[(i - 1) % 2] = all[i];
-        all[i]->rest[next_random() % 6] = (uintptr_t)all[next_random() % n];
+        all[i]->rest[next_random() % 5] = (uintptr_t)all[next_random() % n];
     }
     root = all[0];
+    if (gm_usable_size(root) != SLOT) return 1;
     free(all);
     double one = 1e30, two = 1e30;
     for (int i = 0; i < repeats; i++) {
@@ -88,6 +96,10 @@ int main(int argc, char **argv) {
         one = t < one ? t : one;
         t = mark(root, 2, n);
         two = t < two ? t : two;
+    }
+    if (brief) {
+        printf("%.2f %.2f %.2f %.2f\n", one / (double)n, two / (double)n, cpu[1] / (double)n, cpu[2] / (double)n);
+        return 0;
     }
     printf("mark %zu objects: %.1f ns an object with one worker, %.1f with two (%.2f times faster)\n", n, one / (double)n, two / (double)n, one / two);
     printf("      CPU time: %.1f ns an object with one, %.1f with two together\n", cpu[1] / (double)n, cpu[2] / (double)n);

@@ -20,8 +20,19 @@ static struct tree *grow(int depth) {
 
 static int64_t nodes(const struct tree *t) { return t ? 1 + nodes(t->left) + nodes(t->right) : 0; }
 
+static void drop(struct tree *t) {
+#ifdef WITH_FREE
+    if (!t) return;
+    drop(t->left);
+    drop(t->right);
+#endif
+    old_memory(t);
+}
+
 static int64_t one_tree(int depth) {
-    int64_t n = nodes(grow(depth));
+    struct tree *t = grow(depth);
+    int64_t n = nodes(t);
+    drop(t);
     must(n == (INT64_C(2) << depth) - 1, "the nodes of a tree");
     return n;
 }

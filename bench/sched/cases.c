@@ -19,6 +19,13 @@ gochan *must_make(size_t elem_size, size_t capacity) {
     return c;
 }
 
+void add_long(const char *name, bench_fn *fn, int64_t times) {
+    struct bench_case *c = bench_add(name, fn);
+    bench_wall_time(c);
+    bench_unit(c, BENCH_MS);
+    if (times > 0) bench_fixed(c, times);
+}
+
 struct job {
     void (*body)(int64_t n);
     int64_t n;

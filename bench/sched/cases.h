@@ -11,6 +11,10 @@ void must(bool holds, const char *what);
 void must_go(void (*fn)(void *), void *arg);
 gochan *must_make(size_t elem_size, size_t capacity);
 
+/* In BENCH, a case whose iteration lasts: the time that passes counts, printed in ms. times: exactly so many iterations; 0: as
+ * many as the framework likes. */
+void add_long(const char *name, bench_fn *fn, int64_t times);
+
 /* Runs body(n) on a goroutine with the clock on, n iterations in all. */
 void on_goroutine(struct bench *b, void (*body)(int64_t n));
 

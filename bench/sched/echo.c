@@ -58,9 +58,4 @@ static void tcp_echo(struct bench *b) {
     bench_counter(b, "figure", rate);
     close(listener);
 }
-BENCH(tcp_echo) {
-    struct bench_case *c = bench_add("echo", tcp_echo);
-    bench_wall_time(c);
-    bench_fixed(c, 1);
-    bench_unit(c, BENCH_MS);
-}
+BENCH(tcp_echo) { add_long("echo", tcp_echo, 1); }

@@ -63,11 +63,7 @@ static void skynets(int64_t n) {
 }
 
 static void skynet(struct bench *b) { on_goroutine(b, skynets); }
-BENCH(skynet) {
-    struct bench_case *c = bench_add("skynet", skynet);
-    bench_wall_time(c);
-    bench_unit(c, BENCH_MS);
-}
+BENCH(skynet) { add_long("skynet", skynet, 0); }
 
 /* ---- parked: what a goroutine that waits adds to the resident set, at a million of them */
 
@@ -112,9 +108,4 @@ static void parked(struct bench *b) {
     on_goroutine(b, park_a_million);
     bench_counter(b, "figure", each_parked);
 }
-BENCH(parked) {
-    struct bench_case *c = bench_add("parked", parked);
-    bench_wall_time(c);
-    bench_fixed(c, 1);
-    bench_unit(c, BENCH_MS);
-}
+BENCH(parked) { add_long("parked", parked, 1); }

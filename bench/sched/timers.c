@@ -53,9 +53,4 @@ static void timers(struct bench *b) {
     on_goroutine(b, sleep_all);
     bench_counter(b, "figure", used);
 }
-BENCH(timers) {
-    struct bench_case *c = bench_add("timers", timers);
-    bench_wall_time(c);
-    bench_fixed(c, 1);
-    bench_unit(c, BENCH_MS);
-}
+BENCH(timers) { add_long("timers", timers, 1); }

@@ -42,6 +42,14 @@
 #define gm_count_add(p, v) ((void)(*(p) += (v)))
 #endif
 
+/* gm_step_release(p, v): *p += v by its only writer, behind everything that stands before it. The value is read anew:
+ * on x86, where stores keep their order, that is one instruction and needs no register. */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#define gm_step_release(p, v) (__atomic_signal_fence(__ATOMIC_SEQ_CST), gm_count_add((p), (v)))
+#else
+#define gm_step_release(p, v) gm_store_release((p), gm_load_relaxed(p) + (v))
+#endif
+
 #if defined(__x86_64__)
 #define gm_cpu_relax() __builtin_ia32_pause()
 #else

@@ -35,6 +35,15 @@
 /* Layout facts are compile errors, not comments. */
 #define GM_STATIC_ASSERT(cond, why) _Static_assert(cond, why)
 
+/* The compiler forgets what it knows of x, a variable in a register: it will not keep an address made with it. */
+#define GM_FORGET(x) __asm__("" : "+r"(x))
+/* The same for what is to be returned: it is best kept where results are. */
+#if defined(__x86_64__)
+#define GM_FORGET_RESULT(x) __asm__("" : "+a"(x))
+#else
+#define GM_FORGET_RESULT(x) GM_FORGET(x)
+#endif
+
 /* One cache line, on every machine the project runs on. */
 #define GM_CACHE_LINE 64
 

@@ -11,11 +11,8 @@
  * user, and absent in some sandboxes: then nobody is known to sleep. */
 #include "libgomalloc/os/os.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 /* The calls in which a program waits. Not in the list: those in which memory and thread registers are shared with a process that
  * runs meanwhile (vfork, clone, execve), and waiting for one (wait4, waitid), as it may share them; those that
@@ -37,28 +34,6 @@ static const uint16_t waits[] = {
     SYS_futex_waitv,
 #endif
 };
-
-static char *put(char *to, const char *text) {
-    size_t n = strlen(text);
-    memcpy(to, text, n + 1);
-    return to + n;
-}
-
-/* A file of the thread as a string; its length, or 0. */
-static size_t read_file(int tid, const char *name, char *text, size_t size) {
-    char path[64], digits[12], *d = digits + sizeof digits - 1;
-    for (*d = 0; tid > 0; tid /= 10) *--d = (char)('0' + tid % 10);
-    put(put(put(path, "/proc/self/task/"), d), name);
-    int saved = errno;
-    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC), n = 0, got;
-    if (fd >= 0) {
-        while ((size_t)n < size - 1 && (got = syscall(SYS_read, fd, text + n, size - 1 - (size_t)n)) > 0) n += got;
-        syscall(SYS_close, fd);
-    }
-    errno = saved;
-    text[n] = 0;
-    return (size_t)n;
-}
 
 static uint64_t decimal(const char *s) {
     uint64_t v = 0;
@@ -92,7 +67,7 @@ static bool counted(const char *text, const char *name, uint64_t *sum) {
 bool gm_os_asleep(int tid, struct gm_os_asleep *out) {
     char text[4096];
     /* "202 0x7f0123456789 0x189 ..."; anything but a digit first is "running", or no call. */
-    if (!read_file(tid, "/syscall", text, sizeof text) || text[0] < '0' || text[0] > '9') return false;
+    if (!gm_os_read_thread_file(tid, "syscall", text, sizeof text) || text[0] < '0' || text[0] > '9') return false;
     unsigned number = (unsigned)decimal(text);
     const char *first = strchr(text, ' ');
     if (!first || !waits_in(number)) return false;
@@ -102,6 +77,6 @@ bool gm_os_asleep(int tid, struct gm_os_asleep *out) {
 #endif
     out->futex = futex ? hexadecimal(first + 1) : 0;
     out->switches = 0;
-    return read_file(tid, "/status", text, sizeof text) && counted(text, "\nvoluntary_ctxt_switches:", &out->switches) &&
+    return gm_os_read_thread_file(tid, "status", text, sizeof text) && counted(text, "\nvoluntary_ctxt_switches:", &out->switches) &&
            counted(text, "\nnonvoluntary_ctxt_switches:", &out->switches);
 }

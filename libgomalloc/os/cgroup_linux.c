@@ -6,26 +6,9 @@
  * only the root, which is the container's own group, answers. */
 #include "libgomalloc/os/os.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum { PATH_BYTES = 512 };
-
-/* The file's beginning as a string; its length, or 0. */
-static size_t read_file(const char *path, char *text, size_t size) {
-    int saved = errno;
-    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC), n = 0;
-    if (fd >= 0) {
-        n = syscall(SYS_read, fd, text, size - 1);
-        syscall(SYS_close, fd);
-    }
-    errno = saved;
-    text[n > 0 ? n : 0] = 0;
-    return n > 0 ? (size_t)n : 0;
-}
 
 /* A decimal number; SIZE_MAX for "max" and what version 1 writes for it (close to 2^63). */
 static size_t number(const char *s) {
@@ -47,7 +30,7 @@ static size_t least(const char *root, const char *path, const char *file) {
         memcpy(name + root_length, path, n);
         name[root_length + n] = '/';
         memcpy(name + root_length + n + 1, file, file_length + 1);
-        size_t v = read_file(name, text, sizeof text) ? number(text) : SIZE_MAX;
+        size_t v = gm_os_read_file(name, text, sizeof text) ? number(text) : SIZE_MAX;
         if (v < best) best = v;
         if (n == 0) return best;
         while (n > 0 && path[n - 1] != '/') n--;
@@ -71,7 +54,7 @@ static char *path_in(char *line, const char *wanted) {
 size_t gm_os_cgroup_limit(void) {
     char text[2048], *end;
     size_t best = SIZE_MAX;
-    if (!read_file("/proc/self/cgroup", text, sizeof text)) return best;
+    if (!gm_os_read_file("/proc/self/cgroup", text, sizeof text)) return best;
     for (char *line = text; (end = strchr(line, '\n')) != NULL; line = end + 1) {
         *end = 0;
         size_t v = SIZE_MAX;

@@ -2,7 +2,6 @@
 #include "libgomalloc/os/os.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -33,24 +32,12 @@ size_t gm_os_resident(void *p, size_t size) {
     return resident * page_size;
 }
 
-static const char *contents(const char *path, char *text, size_t size) {
-    int saved = errno;
-    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC), n = 0;
-    if (fd >= 0) {
-        n = syscall(SYS_read, fd, text, size - 1);
-        syscall(SYS_close, fd);
-    }
-    errno = saved;
-    text[n > 0 ? n : 0] = 0;
-    return text;
-}
-
 enum gm_os_huge_setting gm_os_huge_setting(size_t size) {
     char text[64];
     size_t bytes = 0;
-    for (const char *s = contents("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", text, sizeof text); *s >= '0' && *s <= '9'; s++)
-        bytes = bytes * 10 + (size_t)(*s - '0');
+    gm_os_read_file("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", text, sizeof text);
+    for (const char *s = text; *s >= '0' && *s <= '9'; s++) bytes = bytes * 10 + (size_t)(*s - '0');
     if (bytes != size) return GM_OS_HUGE_NEVER;
-    const char *s = contents("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
-    return strstr(s, "[always]") ? GM_OS_HUGE_ALWAYS : strstr(s, "[madvise]") ? GM_OS_HUGE_ASKED : GM_OS_HUGE_NEVER;
+    gm_os_read_file("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
+    return strstr(text, "[always]") ? GM_OS_HUGE_ALWAYS : strstr(text, "[madvise]") ? GM_OS_HUGE_ASKED : GM_OS_HUGE_NEVER;
 }

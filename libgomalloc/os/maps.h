@@ -17,18 +17,24 @@ struct gm_mapping {
     uintptr_t start, end;
     bool readable, writable, executable, shared;
     enum gm_mapping_kind kind;
-    bool follows_file;    /* anonymous, directly behind a writable mapping of a file: its bss */
+    uint64_t offset;      /* in the file */
+    bool follows_file;    /* anonymous or the brk heap, directly behind a writable mapping of a file: its bss, or what the
+                             kernel has joined with it */
 };
 
 struct gm_maps {
     int fd;
     size_t used, next;    /* bytes in text, and the first not yet looked at */
     uintptr_t file_end;   /* end of the last writable file mapping, or of a bss that followed it */
+    uintptr_t image;      /* start of the last readable mapping of a file from its beginning */
     char text[4096];
 };
 
 bool gm_maps_open(struct gm_maps *m);
 bool gm_maps_next(struct gm_maps *m, struct gm_mapping *out);
 void gm_maps_close(struct gm_maps *m);
+/* Where the executable or library whose header is mapped at `image` ends, bss included; 0: there is no such header.
+ * UINTPTR_MAX: the kernel does not let us look. */
+uintptr_t gm_maps_image_end(uintptr_t image);
 
 #endif

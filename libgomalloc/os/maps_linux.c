@@ -1,8 +1,10 @@
 /* /proc/self/maps, see maps.h. */
 #include "libgomalloc/os/maps.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -12,7 +14,7 @@ bool gm_maps_open(struct gm_maps *m) {
     m->fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
     errno = saved;
     m->used = m->next = 0;
-    m->file_end = 0;
+    m->file_end = m->image = 0;
     return m->fd >= 0;
 }
 
@@ -88,12 +90,36 @@ bool gm_maps_next(struct gm_maps *m, struct gm_mapping *out) {
     out->writable = p[2] == 'w';
     out->executable = p[3] == 'x';
     out->shared = p[4] == 's';
-    for (int fields = 0; fields < 4 && *p; p++)
+    p += 6;
+    out->offset = hex(&p);
+    for (int fields = 0; fields < 2 && *p; p++)
         if (p[0] == ' ' && p[1] != ' ') fields++;
     while (*p && *p != ' ') p++;
     while (*p == ' ') p++;
     out->kind = kind_of(p);
-    out->follows_file = out->kind == GM_MAPPING_ANONYMOUS && out->start == m->file_end && m->file_end;
+    out->follows_file = (out->kind == GM_MAPPING_ANONYMOUS || out->kind == GM_MAPPING_BRK) && out->start == m->file_end && m->file_end;
+    if (out->kind == GM_MAPPING_FILE && out->readable && out->offset == 0) m->image = out->start;
     if (out->writable && (out->kind == GM_MAPPING_FILE || out->follows_file)) m->file_end = out->end;
     return true;
+}
+
+/* Through the file, as another thread may just be unloading it. */
+static bool peek(int fd, uintptr_t at, void *to, size_t n) { return syscall(SYS_pread64, fd, to, n, at) == (long)n; }
+
+uintptr_t gm_maps_image_end(uintptr_t image) {
+    int saved = errno, fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDONLY | O_CLOEXEC, 0);
+    ElfW(Ehdr) header;
+    ElfW(Phdr) part;
+    uintptr_t end = 0, base = 0;
+    bool is_image = fd >= 0 && peek(fd, image, &header, sizeof header) && memcmp(header.e_ident, ELFMAG, SELFMAG) == 0 &&
+                    header.e_phentsize == sizeof part;
+    for (unsigned i = 0; is_image && i < header.e_phnum; i++) {
+        if (!peek(fd, image + header.e_phoff + i * sizeof part, &part, sizeof part)) break;
+        if (part.p_type != PT_LOAD) continue;
+        if (part.p_offset == 0) base = image - part.p_vaddr; /* the header's own */
+        if (base + part.p_vaddr + part.p_memsz > end) end = base + part.p_vaddr + part.p_memsz;
+    }
+    if (fd >= 0) syscall(SYS_close, fd);
+    errno = saved;
+    return fd < 0 ? UINTPTR_MAX : end;
 }

@@ -6,7 +6,6 @@
 #include "libgomalloc/os/os.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -63,7 +62,7 @@ void *gm_os_reserve(void *hint, size_t size, size_t align) {
     uintptr_t page = gm_os_page_size();
     size_t extra = align > page ? align - page : 0;
     if (size + extra < size) return NULL;
-    char *p = map(hint, size, PROT_NONE, 0);
+    char *p = hint || extra == 0 ? map(hint, size, PROT_NONE, 0) : NULL; /* without a hint it would be aligned by chance only */
     if (p && gm_is_aligned((uintptr_t)p, align)) return leave_out(p, size);
     if (p) gm_os_unmap(p, size);
     p = map(NULL, size + extra, PROT_NONE, 0);
@@ -123,15 +122,12 @@ void gm_os_name(void *p, size_t size, const char *name) {
     quiet(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, (long)p, (long)size, (long)name, 0);
 }
 
-/* The second field of a line "Key:   123 kB" is not needed: statm's first number is the total. */
+/* The first number of statm. */
 static size_t mapped_bytes(void) {
     char text[64];
-    int fd = (int)quiet(SYS_openat, AT_FDCWD, (long)"/proc/self/statm", O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (fd < 0) return 0;
-    long n = quiet(SYS_read, fd, (long)text, sizeof text - 1, 0, 0, 0);
-    quiet(SYS_close, fd, 0, 0, 0, 0, 0);
     size_t pages = 0;
-    for (long i = 0; i < n && text[i] >= '0' && text[i] <= '9'; i++) pages = pages * 10 + (size_t)(text[i] - '0');
+    gm_os_read_file("/proc/self/statm", text, sizeof text);
+    for (const char *s = text; *s >= '0' && *s <= '9'; s++) pages = pages * 10 + (size_t)(*s - '0');
     return pages * gm_os_page_size();
 }
 
@@ -159,8 +155,8 @@ enum gm_os_where gm_os_where(const void *p) {
         if (address < m.start || address >= m.end) continue;
         if (!m.readable || !m.writable) where = GM_AT_NOTHING;
         else if ((here >= m.start && here < m.end) || m.kind == GM_MAPPING_STACK) where = GM_AT_STACK;
+        else if (m.kind == GM_MAPPING_FILE || (m.follows_file && address < gm_maps_image_end(maps.image))) where = GM_AT_FILE;
         else if (m.kind == GM_MAPPING_BRK) where = GM_AT_BRK;
-        else if (m.kind == GM_MAPPING_FILE || m.follows_file) where = GM_AT_FILE;
         else where = GM_AT_ANONYMOUS;
         break;
     }

@@ -122,6 +122,19 @@ uint64_t gm_os_thread_time(void);
 void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns);
 void gm_os_futex_wake(uint32_t *word, int count);
 
+/* ---- small files and folders */
+
+/* The beginning of a file as a string: reads into text[0 .. size - 1) until that or the file ends. Its length; 0: it is
+ * empty, or cannot be read. */
+size_t gm_os_read_file(const char *path, char *text, size_t size);
+/* The same of /proc/self/task/TID/NAME. 0 if the thread has gone, or the kernel does not tell. */
+size_t gm_os_read_thread_file(int tid, const char *name, char *text, size_t size);
+/* R, S, D, T, t, Z, X ... as the kernel says it (the main thread is Z after pthread_exit); 0 likewise. */
+char gm_os_thread_state(int tid);
+/* Calls fn for each entry of a folder that is a number (a thread, a descriptor), until it answers false. False: the
+ * folder cannot be opened. */
+bool gm_os_each_number(const char *folder, bool (*fn)(int n, void *arg), void *arg);
+
 /* ---- process */
 
 /* write(2), whole or -errno. */

@@ -2,7 +2,6 @@
 #include "libgomalloc/os/os.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -19,7 +18,7 @@ int gm_os_getpid(void) { return (int)syscall(SYS_getpid); }
 
 bool gm_os_thread_exists(int tid) {
     int saved = errno;
-    bool exists = syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH;
+    bool exists = syscall(SYS_tgkill, gm_os_getpid(), tid, 0) == 0 || errno != ESRCH;
     errno = saved;
     return exists;
 }
@@ -77,6 +76,7 @@ static void *thread_main(void *arg) {
     union { void *p; void (*run)(void); } u = { arg };
     gm_os_enter_library_thread(); /* refused: it is held and looked at like any other */
     u.run();
+    gm_os_leave_library_thread(); /* the kernel gives its number to another one some day */
     gm_os_count_helper(-1);
     return NULL;
 }
@@ -102,22 +102,11 @@ bool gm_os_thread_start(void (*run)(void), const char *name) {
     return started;
 }
 
-/* The state of the first thread in /proc/self/stat stands behind the name in brackets. */
-static bool main_thread_ended(void) {
-    char text[128];
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    long n = syscall(SYS_read, fd, text, sizeof text - 1);
-    syscall(SYS_close, fd);
-    while (n > 0 && text[n - 1] != ')') n--;
-    return n > 0 && text[n + 1] == 'Z';
-}
-
 unsigned gm_os_threads_alive(void) {
     struct stat s;
     int saved = errno;
     unsigned n = stat("/proc/self/task", &s) == 0 && s.st_nlink > 2 ? (unsigned)s.st_nlink - 2 : UINT_MAX;
-    if (n == 2 && main_thread_ended()) n = 1;
+    if (n == 2 && gm_os_thread_state(gm_os_getpid()) == 'Z') n = 1;
     errno = saved;
     return n;
 }

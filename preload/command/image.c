@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "libgomalloc/base/bits.h"
+#include "libgomalloc/guests.h"
 #include "preload/command/command.h"
 
 enum { MAX_ARENAS = 4096 };
@@ -65,15 +66,17 @@ static size_t index_of(uint64_t e) { return ((e & UINT64_C(0xffffffffffff)) >> I
 static void read_arena(struct image *m, const struct gm_arena *from, bool parents) {
     m->arena = need_more(m->arena, (m->n + 1) * sizeof *m->arena);
     struct image_arena *a = &m->arena[m->n++];
-    *a = (struct image_arena){ .a = *from, .own_low = gm_min((uintptr_t)from->pages, from->base) };
-    size_t heap = heap_of(a), pages = from->committed >> GM_PAGE_SHIFT;
+    *a = (struct image_arena){ .a = *from, .own_low = gm_min(gm_arena_low(from), from->base) };
+    size_t heap = heap_of(a), pages = from->committed >> GM_PAGE_SHIFT, words = from->committed >> GM_STATE_MEDIUM_SHIFT;
     a->state = sparse(heap >> GM_STATE_SHIFT);
+    a->medium = sparse((heap >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium);
     a->pages = sparse((heap >> GM_PAGE_SHIFT) * sizeof *a->pages);
     a->content = sparse(heap);
     a->have = sparse(heap / IMAGE_PIECE / 8 + 8);
     a->marks = sparse(heap >> (GM_STATE_SHIFT + 3));
     a->parent = parents ? sparse(parents_bytes(a)) : NULL;
     if (!remote_read(&m->s->copy, from->state, a->state, from->committed >> GM_STATE_SHIFT) ||
+        !remote_read(&m->s->copy, from->medium - words, a->medium, words * sizeof *a->medium) ||
         !remote_read(&m->s->copy, from->pages, a->pages, pages * sizeof *a->pages))
         fail(1, "process %d: the heap's tables cannot be read", (int)m->s->pid);
     resolve(m->s, a);
@@ -95,6 +98,7 @@ void image_free(struct image *m) {
         struct image_arena *a = &m->arena[i];
         size_t heap = heap_of(a);
         unsparse(a->state, heap >> GM_STATE_SHIFT);
+        unsparse(a->medium, (heap >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium);
         unsparse(a->pages, (heap >> GM_PAGE_SHIFT) * sizeof *a->pages);
         unsparse(a->content, heap);
         unsparse(a->have, heap / IMAGE_PIECE / 8 + 8);
@@ -123,15 +127,16 @@ static uint64_t entry_of(const struct image_arena *a, uintptr_t p) {
     return e && gm_entry_class(e) == 0 ? e : 0;
 }
 
-/* An object of another class than the span's (libgomalloc/guests.c): the next below p whose state is not 0. */
-static void find_guest(const struct image_arena *a, uintptr_t p, struct heap_object *o) {
-    uintptr_t at = gm_align_down(p, 16), lowest = at - gm_min(at - a->a.base, GM_MEDIUM_MAX);
-    for (; at >= lowest; at -= 16) {
-        unsigned cls = a->state[(at - a->a.base) >> GM_STATE_SHIFT] & GM_STATE_CLASS;
-        if (cls == 0) continue;
-        if (cls > GM_CLASS_8 && p - at < gm_class_size[cls]) *o = (struct heap_object){ at, gm_class_size[cls], cls, true, o->noscan, o->root };
-        return;
-    }
+/* What reads the tables of states by the library's own ways: an arena whose tables are the copies. */
+static struct gm_arena copy_of(const struct image_arena *a) {
+    return (struct gm_arena){ .base = a->a.base, .state = a->state, .medium = a->medium + (a->a.committed >> GM_STATE_MEDIUM_SHIFT) };
+}
+
+/* An object of another class than the span's (libgomalloc/guests.c). */
+static void find_guest(const struct gm_arena *copy, uintptr_t p, struct heap_object *o) {
+    unsigned cls;
+    uintptr_t at = gm_guests_find(copy, p, &cls);
+    if (at && cls > GM_CLASS_8) *o = (struct heap_object){ at, gm_class_size[cls], cls, true, o->noscan, o->root };
 }
 
 bool image_find(const struct image *m, uintptr_t p, struct heap_object *o) {
@@ -158,9 +163,10 @@ bool image_find(const struct image *m, uintptr_t p, struct heap_object *o) {
     if (i >= gm_class_slots[cls]) return false;
     o->size = gm_class_size[cls];
     o->start = start + i * o->size;
-    uint8_t state = a->state[(o->start - a->a.base) >> GM_STATE_SHIFT] & GM_STATE_CLASS;
+    struct gm_arena copy = copy_of(a);
+    uint8_t state = gm_state_get(&copy, o->start, cls) & GM_STATE_CLASS;
     o->live = state != 0;
-    if (state != cls && state != GM_CLASS_8) find_guest(a, p, o);
+    if (state != cls && state != GM_CLASS_8) find_guest(&copy, p, o);
     return true;
 }
 
@@ -181,9 +187,12 @@ const uintptr_t *image_words(const struct image *m, uintptr_t p, size_t n) {
 
 /* The live objects that start on a page of slots. */
 static void each_on_page(const struct image *m, const struct image_arena *a, uintptr_t page, bool pairs, void (*fn)(void *arg, const struct heap_object *o), void *arg) {
+    struct gm_arena copy = copy_of(a);
     struct heap_object o;
-    for (uintptr_t p = page; p < page + GM_PAGE_SIZE; p += 16)
-        if ((pairs || a->state[(p - a->a.base) >> GM_STATE_SHIFT]) && image_find(m, p, &o) && o.live && o.start == p) fn(arg, &o);
+    for (uintptr_t p = page; p < page + GM_PAGE_SIZE; p += 16) {
+        bool starts = pairs || gm_state_get(&copy, p, GM_CLASS_16) || gm_state_get(&copy, p, GM_FIRST_MEDIUM);
+        if (starts && image_find(m, p, &o) && o.live && o.start == p) fn(arg, &o);
+    }
 }
 
 void image_each(const struct image *m, void (*fn)(void *arg, const struct heap_object *o), void *arg) {

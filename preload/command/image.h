@@ -17,6 +17,7 @@ struct image_arena {
     struct gm_arena a;       /* as in the process */
     uintptr_t own_low;       /* the library's tables and records lie from here to the heap's end */
     uint8_t *state;          /* a copy, of `committed` bytes of heap */
+    uint16_t *medium;        /* likewise; ends where a.medium points to */
     uint64_t *pages;         /* likewise; of a large span's pages, and of class 8: an index in `large` or `pair` */
     char *content;           /* of the heap, as far as `have` says */
     uint64_t *have;          /* a bit a piece */

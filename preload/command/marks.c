@@ -6,8 +6,9 @@
  * leak hides behind every word that only looks like a pointer: stacks that the C library keeps of threads that have
  * ended are not looked at, and a word one past an object's end does not keep it.
  *
- * A stack of the C library's is known by the thread control block at its upper end, which points to itself. Of an ended
- * thread's, one word of that counts: the C library keeps the vector of its thread-local blocks for the next one. */
+ * A stack of the C library's is known by the thread control block at its upper end, which points to itself. Below it lies an
+ * inaccessible page; above it the kernel may have joined other memory with it, so that the end of the mapping says nothing of its own.
+ * Of an ended thread's, one word of that block counts: the C library keeps the vector of its thread-local blocks for the next one. */
 #include "preload/command/marks.h"
 
 #include <fcntl.h>
@@ -80,61 +81,92 @@ static void registers(struct marks *k, size_t i) {
     root_words(k, (const uintptr_t *)t->vector, t->vector_bytes, name + ROOT_VECTOR);
 }
 
-static void memory(struct marks *k, uintptr_t low, uintptr_t high) {
+static bool memory(void *arg, uintptr_t low, uintptr_t high) {
     static uintptr_t buffer[32768];
+    struct marks *k = arg;
     while (low < high) {
         size_t n = snapshot_read(k->m->s, low, buffer, gm_min(high - low, sizeof buffer));
         root_words(k, buffer, n, low);
         low += n ? n : PAGE - low % PAGE;
     }
+    return true;
 }
 
-/* Of private memory only the pages that are the process's own: written, present or swapped. */
-static void private_memory(struct marks *k, int pagemap, uintptr_t low, uintptr_t high) {
+/* Of private memory only the pages that are the process's own: written, present or swapped. Until fn says false. */
+static void each_written(int pagemap, uintptr_t low, uintptr_t high, bool (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg) {
     static uint64_t entry[PAGES_AT_ONCE];
     const uint64_t present = UINT64_C(1) << 63, swapped = UINT64_C(1) << 62, of_file = UINT64_C(1) << 61;
     for (uintptr_t at = gm_align_down(low, PAGE); at < high;) {
         size_t want = gm_min((high - at + PAGE - 1) / PAGE, PAGES_AT_ONCE);
         ssize_t got = pagemap < 0 ? 0 : pread(pagemap, entry, want * sizeof *entry, (off_t)(at / PAGE * sizeof *entry));
         size_t n = got > 0 ? (size_t)got / sizeof *entry : 0;
-        if (n == 0) return memory(k, gm_max(low, at), high);
+        if (n == 0) {
+            fn(arg, gm_max(low, at), high);
+            return;
+        }
         for (size_t i = 0, from; i < n; i++) {
             for (from = i; i < n && (entry[i] & (present | swapped)) && !(entry[i] & of_file);) i++;
-            if (i > from) memory(k, gm_max(low, at + from * PAGE), gm_min(high, at + i * PAGE));
+            if (i > from && !fn(arg, gm_max(low, at + from * PAGE), gm_min(high, at + i * PAGE))) return;
         }
         at += n * PAGE;
     }
 }
 
-/* The control block at the upper end of a stack of the C library's; 0: there is none. */
-static uintptr_t control_block(const struct snapshot *s, const struct mapping *m) {
+struct search { const struct snapshot *s; uintptr_t block; };
+
+/* The first control block in the memory: its first and third word are its address, the second that of its thread's vector. */
+static bool find_block(void *arg, uintptr_t low, uintptr_t high) {
     enum { WORDS = 1024 };
-    uintptr_t top[WORDS], low = m->end - sizeof top;
-    if (m->end - m->start < 4 * PAGE || strcmp(m->rights, "rw-p") != 0 || *m->path) return 0;
-    if (snapshot_read(s, low, top, sizeof top) != sizeof top) return 0;
-    for (size_t i = 0; i + 2 < WORDS; i += 8)
-        if (top[i] == low + i * 8 && top[i + 2] == top[i]) return top[i];
-    return 0;
+    struct search *x = arg;
+    uintptr_t word[WORDS];
+    for (low = gm_align_up(low, 64); low < high && !x->block; low += sizeof word) {
+        size_t n = snapshot_read(x->s, low, word, gm_min(high - low, sizeof word)) / sizeof *word;
+        for (size_t i = 0; i + 2 < n && !x->block; i += 8)
+            if (word[i] == low + i * 8 && word[i + 2] == word[i] && word[i + 1] && word[i + 1] != word[i]) x->block = word[i];
+    }
+    return !x->block;
 }
 
-/* As live_part; *control: the control block in it. */
-static uintptr_t live_from(const struct snapshot *s, const struct mapping *m, uintptr_t *control) {
-    bool is_main = strcmp(m->path, "[stack]") == 0;
-    uintptr_t block = *control = is_main ? 0 : control_block(s, m), lowest = m->end;
-    bool alive = is_main;
+/* The control block of a stack of the C library's with which the mapping begins; 0: there is none. *end: where the stack ends, which
+ * is a page's end, and what the kernel has joined with it begins. A stack is sought far below only where it should be:
+ * above an inaccessible page, and below the heap with which the kernel may have joined it. */
+static uintptr_t control_block(const struct image *heap, int pagemap, const struct mapping *m, uintptr_t *end) {
+    enum { TOP = 8192, FAR = 64 << 20 };
+    const struct snapshot *s = heap->s;
+    struct search x = { .s = s };
+    *end = m->end;
+    if (m->end - m->start < 4 * PAGE || strcmp(m->rights, "rw-p") != 0 || *m->path) return 0;
+    if (!find_block(&x, m->end - TOP, m->end)) return x.block;
+    bool guarded = m > s->maps.m && m[-1].end == m->start && strncmp(m[-1].rights, "---", 3) == 0;
+    uintptr_t far = gm_min(m->end, m->start + FAR);
+    for (size_t i = 0; i < heap->n; i++) {
+        uintptr_t low = heap->arena[i].own_low, high = heap->arena[i].a.base + heap->arena[i].a.size;
+        guarded &= m->start < low || m->start >= high;
+        if (low > m->start && low < far) far = low;
+    }
+    if (!guarded) return 0;
+    each_written(pagemap, m->start, far, find_block, &x);
+    if (x.block) *end = gm_align_up(x.block + 1, PAGE);
+    return x.block;
+}
+
+/* The part of the mapping that counts: from here on. If it begins with the stack of a thread that has ended, *dead is its control block,
+ * else 0, and what is behind the stack counts. */
+static uintptr_t live_from(const struct image *heap, int pagemap, const struct mapping *m, uintptr_t *dead) {
+    const struct snapshot *s = heap->s;
+    bool is_main = strcmp(m->path, "[stack]") == 0, alive = is_main;
+    uintptr_t end = m->end, block = is_main ? 0 : control_block(heap, pagemap, m, &end), lowest = end;
+    *dead = 0;
     if (!block && !is_main) return m->start;
     for (size_t i = 0; i < s->n_threads; i++) {
         const struct user_regs_struct *r = &s->thread[i].regs;
-        if (r->rsp >= m->start && r->rsp < m->end) lowest = gm_min(lowest, r->rsp);
+        if (r->rsp >= m->start && r->rsp < end) lowest = gm_min(lowest, r->rsp);
         alive |= r->fs_base == block;
     }
-    if (lowest < m->end) return gm_align_down(gm_max(lowest - RED_ZONE, m->start), 8);
-    return alive ? m->start : m->end;
-}
-
-uintptr_t live_part(const struct snapshot *s, const struct mapping *m) {
-    uintptr_t block;
-    return live_from(s, m, &block);
+    if (lowest < end) return gm_align_down(gm_max(lowest - RED_ZONE, m->start), 8);
+    if (alive) return m->start;
+    *dead = block;
+    return end;
 }
 
 /* The library's data, with the anonymous memory behind that is its bss. Linked into a program it is not told apart. */
@@ -173,7 +205,7 @@ static void outside_the_heap(struct marks *k, int pagemap, const struct mapping 
                 resume = own[x].high;
             }
         }
-        if (low < end && m->rights[3] == 'p') private_memory(k, pagemap, low, end);
+        if (low < end && m->rights[3] == 'p') each_written(pagemap, low, end, memory, k);
         else if (low < end) memory(k, low, end);
         low = resume;
     }
@@ -193,10 +225,10 @@ void marks_make(struct marks *k, const struct image *m) {
     for (size_t i = 0; i < s->maps.n; i++) {
         const struct mapping *p = &s->maps.m[i];
         if (!holds_pointers(s, p)) continue;
-        uintptr_t block, from = live_from(s, p, &block);
-        if (from == p->end) {
+        uintptr_t dead, from = live_from(m, pagemap, p, &dead);
+        if (dead) {
             k->dead_stacks++;
-            memory(k, block + 8, block + 16);
+            memory(k, dead + 8, dead + 16);
         }
         outside_the_heap(k, pagemap, p, from, p->end);
     }

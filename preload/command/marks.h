@@ -26,7 +26,4 @@ bool is_marked(const struct image *m, uintptr_t start);
 /* Calls fn for every word of a live object that points into a live object. */
 void each_pointer(const struct image *m, const struct heap_object *o, void (*fn)(void *arg, uintptr_t word, uintptr_t where), void *arg);
 
-/* The live part of the stack that the mapping is: from here on; its start: all of it is looked at; its end: nothing. */
-uintptr_t live_part(const struct snapshot *s, const struct mapping *m);
-
 #endif

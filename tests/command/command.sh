@@ -19,9 +19,10 @@ passes_status() {
     status_is 7 run run -- sh -c 'exit 7' && status_is 7 run run --stats "$SCRATCH/s.json" -- sh -c 'exit 7'
 }
 passes_signals() {
-    run run --report "$SCRATCH/r.html" -- sh -c 'trap "exit 9" TERM; while :; do sleep 0.1; done' &
+    rm -f "$SCRATCH/ready"
+    run run --report "$SCRATCH/r.html" -- sh -c 'trap "exit 9" TERM; : >"$1"; while :; do sleep 0.1; done' - "$SCRATCH/ready" &
     local pid=$!
-    sleep 1
+    until_true test -e "$SCRATCH/ready"
     kill -TERM "$(pgrep -P $pid)"
     wait $pid
     (($? == 9))
@@ -42,9 +43,9 @@ static_program() {
 
 sleeper() { # starts one with 10000 live objects of 1000 bytes; its id in $pid
     : >"$SCRATCH/ready"
-    env LD_PRELOAD="$LIB" "$PYTHON" -c 'import time; x = [bytes(1000 - 33) for i in range(10000)]; print(1, flush=True); time.sleep(60)' >"$SCRATCH/ready" &
+    env LD_PRELOAD="$LIB" "$PYTHON" -c 'import time; x = [bytes(1000 - 33) for i in range(10000)]; print(1, flush=True); time.sleep(600)' >"$SCRATCH/ready" &
     pid=$!
-    for _ in {1..100}; do [[ -s $SCRATCH/ready ]] && return; sleep 0.1; done
+    until_true test -s "$SCRATCH/ready"
 }
 stat_of_a_live_process() {
     sleeper
@@ -69,9 +70,9 @@ f = open(sys.argv[1], "wb")
 library = ctypes.CDLL(None)
 library.gomalloc_write_stats(f.fileno(), b"json")
 open(sys.argv[2], "w").write("1")
-time.sleep(60)' "$SCRATCH/inside.json" "$SCRATCH/ready" &
+time.sleep(600)' "$SCRATCH/inside.json" "$SCRATCH/ready" &
     pid=$!
-    for _ in {1..100}; do [[ -s $SCRATCH/ready ]] && break; sleep 0.1; done
+    until_true test -s "$SCRATCH/ready"
     run stat --json $pid >"$SCRATCH/outside.json"
     kill $pid
     "$PYTHON" - "$SCRATCH/inside.json" "$SCRATCH/outside.json" <<'P'
@@ -86,7 +87,7 @@ assert b["mallocs"] > 20000 and b["heap_inuse"] > b["heap_alloc"] > 50e6
 P
 }
 stat_refuses() {
-    sleep 20 &
+    sleep 600 &
     local pid=$!
     status_is 1 without "$GOMALLOC_COMMAND" stat $pid && says 'not started with libgomalloc' || { kill $pid; return 1; }
     kill $pid
@@ -112,7 +113,7 @@ report_in_a_browser() {
     run run --report "$SCRATCH/r.html" --interval 20 -- "$PYTHON" -c '
 import time
 for i in range(3):
-    x = [bytes(500) for i in range(200000)]; time.sleep(0.2); del x; time.sleep(0.1)' || return
+    x = [bytes(500) for i in range(200000)]; time.sleep(0.4); del x; time.sleep(0.1)' || return
     ! grep -nE '(src|href)=|https?:' "$SCRATCH/r.html" || return
     timeout "$(seconds 60)" chromium --headless --no-sandbox --disable-gpu --user-data-dir="$SCRATCH/profile" --dump-dom "file://$SCRATCH/r.html" >"$SCRATCH/dom" 2>/dev/null
     "$PYTHON" - "$SCRATCH/dom" <<'P'

@@ -37,24 +37,29 @@ static pthread_t start(void *(*run)(void *), void *arg) {
     if (!expect_eq(pthread_create(&t, NULL, run, arg), 0)) _exit(1);
     return t;
 }
-static pthread_t start_there(void *(*run)(void *)) {
-    pthread_t t = start(run, NULL);
-    while (!there) sched_yield();
-    nap(20000000);
-    return t;
-}
 
 /* ---- not woken: the kernel counts how often a thread has slept and been woken */
 
-static long switches(int thread) {
-    char path[64], line[128];
+static long switches(int thread, bool *asleep) {
+    char path[64], line[128], state = 0;
     long n = 0, k;
     snprintf(path, sizeof path, "/proc/self/task/%d/status", thread);
     FILE *f = fopen(path, "re");
     while (f && fgets(line, sizeof line, f))
         if (sscanf(line, "voluntary_ctxt_switches: %ld", &k) == 1 || sscanf(line, "nonvoluntary_ctxt_switches: %ld", &k) == 1) n += k;
+        else sscanf(line, "State: %c", &state);
     if (f) fclose(f);
+    *asleep = state == 'S';
     return n;
+}
+
+/* Returns when it has gone to sleep. */
+static pthread_t start_there(void *(*run)(void *)) {
+    pthread_t t = start(run, NULL);
+    bool asleep = false;
+    while (!there) sched_yield();
+    for (long before = -1, now; (now = switches(tid, &asleep)) != before || !asleep; before = now) nap(20000000);
+    return t;
 }
 
 static void *(*waiter)(void);
@@ -71,10 +76,11 @@ static void *wait_there(void *arg) {
 static void sleeps_through(void *(*wait)(void), void (*wake)(void)) {
     waiter = wait;
     expect_eq(pipe(ends), 0);
+    bool asleep;
     pthread_t t = start_there(wait_there);
-    long before = switches(tid);
+    long before = switches(tid, &asleep);
     for (int i = 0; i < 20; i++) gogc_collect();
-    expect_eq(switches(tid) - before, 0);
+    expect_eq(switches(tid, &asleep) - before, 0);
     leave = 1;
     wake();
     pthread_join(t, NULL);
@@ -132,8 +138,9 @@ SLEEPS(sem_timedwait, post, struct timespec t = in_a_minute(CLOCK_REALTIME); ret
 SLEEPS(pthread_cond_wait, signal_cond, pthread_mutex_lock(&mutex); pthread_cond_wait(&cond, &mutex); pthread_mutex_unlock(&mutex); return NULL)
 SLEEPS(pthread_cond_timedwait, signal_cond, struct timespec t = in_a_minute(CLOCK_REALTIME); pthread_mutex_lock(&mutex); pthread_cond_timedwait(&cond, &mutex, &t);
        pthread_mutex_unlock(&mutex); return NULL)
-static void wake_nobody(void) {}
-SLEEPS(waitpid, wake_nobody, pid_t p = fork(); if (p == 0) { usleep(1500000); _exit(0); } leave = 0; int s; pid_t r = waitpid(p, &s, 0); leave |= r == p; return (void *)(long)r)
+static pid_t waited_for;
+static void end_child(void) { kill(waited_for, SIGKILL); }
+SLEEPS(waitpid, end_child, waited_for = fork(); if (waited_for == 0) for (;;) pause(); int s; return (void *)(long)waitpid(waited_for, &s, 0))
 static int pair[2];
 static void send_one(void) { expect_eq(send(pair[1], "1", 1, 0), 1); }
 SLEEPS(recv, send_one, char c; socketpair(AF_UNIX, SOCK_STREAM, 0, pair); return (void *)recv(pair[0], &c, 1, 0))
@@ -191,10 +198,14 @@ SHORT(sem_timedwait, struct timespec t; clock_gettime(CLOCK_REALTIME, &t); t.tv_
 
 TEST_LIMIT(a_sleep_of_a_second_is_one, 30) {
     pthread_t t = start(collect, NULL);
-    begins();
-    expect_eq(sleep(1), 0);
-    lasted(1000000000);
-    expect(check_now_ns() - t0 < 1900000000);
+    bool once = false;
+    for (int i = 0; i < 10 && !once; i++) { /* a busy machine may wake it late, but not each time */
+        begins();
+        expect_eq(sleep(1), 0);
+        lasted(1000000000);
+        once = check_now_ns() - t0 < 1900000000;
+    }
+    expect(once);
     leave = 1;
     pthread_join(t, NULL);
 }
@@ -219,8 +230,8 @@ static void allocate(int signal) {
 }
 static void *sleep_and_be_disturbed(void *arg) {
     struct timespec minute_left = {60, 0};
-    there = 1;
     tid = (int)syscall(SYS_gettid);
+    there = 1;
     while (!leave) nanosleep(&minute_left, NULL);
     return NULL;
 }

@@ -139,8 +139,9 @@ static void buffer_erase(void) {
 PLACE(a_channels_buffer, buffer_hide, buffer_erase)
 
 static HIDE_NOINLINE void send_it(uintptr_t hidden) {
-    void *p = (void *)~hidden;
-    gochan_send(buffered, &p);
+    void *volatile p = (void *)~hidden;
+    computing = 1; /* it is on this stack now, whenever we come to wait */
+    gochan_send(buffered, (void *)&p);
     p = NULL;
     hide_wash();
 }
@@ -149,6 +150,7 @@ static void sender_hide(void *p) {
     in = gochan_make(sizeof(int), 0);
     buffered = gochan_make(sizeof p, 0);
     go(sender, (void *)~(uintptr_t)p);
+    while (!computing) usleep(1000);
     usleep(100000);
 }
 static void sender_erase(void) {
@@ -166,10 +168,15 @@ PLACE(a_timers_argument, timer_hide, timer_erase)
 
 static void slept(void *hidden) {
     void *volatile p = (void *)~(uintptr_t)hidden;
+    computing = 1;
     go_sleep(INT64_C(3600) * 1000000000);
     __asm__ volatile("" : : "r"(&p) : "memory");
 }
-static void sleeper_hide(void *p) { go(slept, (void *)~(uintptr_t)p); usleep(100000); }
+static void sleeper_hide(void *p) {
+    go(slept, (void *)~(uintptr_t)p);
+    while (!computing) usleep(1000);
+    usleep(100000);
+}
 PLACE(the_stack_of_a_sleeper, sleeper_hide, NULL)
 
 static gopool pool;

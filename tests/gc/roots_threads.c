@@ -27,10 +27,31 @@ static void start(void *(*run)(void *), const pthread_attr_t *attr, void *arg) {
 
 static void nap(void) { usleep(20000); }
 
+/* Where the one that takes the pointer holds it in nothing but its changed form until it is in a call that sleeps. */
+static bool taker_sleeps;
+static atomic_int taker;
+static bool asleep(int tid) {
+    char path[64], text[512] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    FILE *f = fopen(path, "re");
+    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f);
+    const char *end_of_name = n ? strrchr(text, ')') : NULL;
+    return end_of_name && end_of_name[1] == ' ' && end_of_name[2] == 'S';
+}
+
+/* What a thread does once the pointer is in its place: washes, and sleeps until it is to go. */
+static HIDE_NOINLINE void stay(void) {
+    hide_wash();
+    there = 1;
+    while (!leave) nap();
+}
+
 static void hand_to(void *p, void *(*run)(void *), const pthread_attr_t *attr) {
     handed = ~(uintptr_t)p;
     start(run, attr, NULL);
     while (!there) sched_yield();
+    while (taker_sleeps && !asleep(taker)) sched_yield();
     nap(); /* it has washed, and sleeps or spins */
 }
 
@@ -58,14 +79,16 @@ static void let_it_go(void) {
 /* ---- registers of a thread that runs */
 
 #if defined(__x86_64__)
-#define KEEP(name, into, clobbers...) \
-    static HIDE_NOINLINE void *name##_thread(void *arg) { \
+#define KEEPING_THREAD(attributes, name, into, clobbers...) \
+    attributes static HIDE_NOINLINE void *name##_thread(void *arg) { \
         uintptr_t hidden = take(); \
         hide_wash(); \
         __asm__ volatile("not %0\n\t" into "\n\txor %k0, %k0\n\tmovl $1, (%1)\n1: pause\n\tcmpl $0, (%2)\n\tje 1b" \
                          : "+a"(hidden) : "D"(&there), "S"(&leave) : "memory", clobbers); \
         return NULL; \
-    } \
+    }
+#define KEEP(name, into, clobbers...) \
+    KEEPING_THREAD(, name, into, clobbers) \
     THREAD_PLACE(name, NULL)
 KEEP(register_rbx, "mov %0, %%rbx", "rbx")
 KEEP(register_rcx, "mov %0, %%rcx", "rcx")
@@ -80,13 +103,7 @@ KEEP(a_stack_slot_aligned_to_four, "sub $256, %%rsp\n\tmov %0, 124(%%rsp)\n\tmov
      "cc")
 
 #define AVX(name, feature, into, clobbers...) \
-    __attribute__((target(feature))) static HIDE_NOINLINE void *name##_thread(void *arg) { \
-        uintptr_t hidden = take(); \
-        hide_wash(); \
-        __asm__ volatile("not %0\n\t" into "\n\txor %k0, %k0\n\tmovl $1, (%1)\n1: pause\n\tcmpl $0, (%2)\n\tje 1b" \
-                         : "+a"(hidden) : "D"(&there), "S"(&leave) : "memory", clobbers); \
-        return NULL; \
-    } \
+    KEEPING_THREAD(__attribute__((target(feature))), name, into, clobbers) \
     static void name##_hide(void *p) { \
         if (!__builtin_cpu_supports(feature)) skip("no " feature " here"); \
         hand_to(p, name##_thread, NULL); \
@@ -121,12 +138,14 @@ static HIDE_NOINLINE void read_into(uintptr_t hidden) { read(ends[0], (void *)~h
 static void *read_thread(void *arg) {
     uintptr_t hidden = take();
     hide_wash();
+    taker = (int)syscall(SYS_gettid);
     there = 1;
     read_into(hidden);
     return NULL;
 }
 static void read_hide(void *p) {
     expect_eq(pipe(ends), 0);
+    taker_sleeps = true;
     hand_to(p, read_thread, NULL);
 }
 static void read_erase(void) {
@@ -256,9 +275,7 @@ PLACE(a_saved_context_in_the_heap, ucontext_hide, ucontext_erase)
 static char other_stack[1 << 16];
 static HIDE_NOINLINE void wait_on_other_stack(int signal) {
     __attribute__((unused)) void *volatile word = handed ? (void *)~take() : NULL;
-    hide_wash();
-    there = 1;
-    while (!leave) nap();
+    stay();
     word = NULL;
 }
 static void install(void) {
@@ -294,9 +311,7 @@ static void *key_thread(void *arg) {
     pthread_key_t key;
     pthread_key_create(&key, NULL);
     pthread_setspecific(key, (void *)~take());
-    hide_wash();
-    there = 1;
-    while (!leave) nap();
+    stay();
     return NULL;
 }
 THREAD_PLACE(key, NULL)
@@ -304,9 +319,7 @@ THREAD_PLACE(key, NULL)
 static __thread void *volatile tls;
 static void *tls_thread(void *arg) {
     tls = (void *)~take();
-    hide_wash();
-    there = 1;
-    while (!leave) nap();
+    stay();
     return NULL;
 }
 THREAD_PLACE(tls, NULL)
@@ -315,9 +328,7 @@ THREAD_PLACE(tls, NULL)
 static void *argument_thread(void *arg) {
     arg = NULL;
     __asm__ volatile("" : "+r"(arg));
-    hide_wash();
-    there = 1;
-    while (!leave) nap();
+    stay();
     return NULL;
 }
 static void argument_hide(void *p) {
@@ -326,12 +337,15 @@ static void argument_hide(void *p) {
 }
 PLACE(the_argument_of_a_thread, argument_hide, let_it_go)
 
-static void *result_thread(void *arg) { return (void *)~take(); }
+static void *result_thread(void *arg) {
+    void *result = (void *)~take();
+    there = (int)syscall(SYS_gettid);
+    return result;
+}
 static void result_hide(void *p) {
     handed = ~(uintptr_t)p;
     start(result_thread, NULL, NULL);
-    nap();
-    nap();
+    while (!there || syscall(SYS_tgkill, getpid(), there, 0) == 0) sched_yield(); /* it has ended */
 }
 static void result_erase(void) { let_it_go(); }
 PLACE(the_result_of_a_thread_not_joined, result_hide, result_erase)
@@ -339,9 +353,7 @@ PLACE(the_result_of_a_thread_not_joined, result_hide, result_erase)
 static HIDE_NOINLINE void cleanup(void *arg) { __asm__ volatile("" : : "r"(arg)); }
 static HIDE_NOINLINE void *cleanup_thread(void *arg) {
     pthread_cleanup_push(cleanup, (void *)~take());
-    hide_wash();
-    there = 1;
-    while (!leave) nap();
+    stay();
     pthread_cleanup_pop(0);
     return NULL;
 }
@@ -357,9 +369,7 @@ PLACE(a_global_while_threads_come_and_go, word_hide, word_erase)
 
 static HIDE_NOINLINE void *end_thread(void *arg) {
     __attribute__((unused)) void *volatile end = (char *)~take() + 208; /* of its slot */
-    hide_wash();
-    there = 1;
-    while (!leave) nap();
+    stay();
     end = NULL;
     return NULL;
 }

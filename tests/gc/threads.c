@@ -90,11 +90,11 @@ static void *give_birth(void *arg) {
     return NULL;
 }
 
-/* For so many seconds the threads `run`, beside collections. */
+/* For so many seconds the threads `run`, beside collections; and until a few of each have come to pass. */
 static void beside_collections(double duration, int n, void *(*run[])(void *)) {
     pthread_t t[8], collector = start(collect, NULL);
     for (int i = 0; i < n; i++) t[i] = start(run[i], (void *)(uintptr_t)(100000 * (i + 1)));
-    for (int64_t end = check_now_ns() + (int64_t)(duration * 1e9); check_now_ns() < end && !leave;) usleep(20000);
+    for (int64_t end = check_now_ns() + (int64_t)(duration * 1e9); (check_now_ns() < end || rounds <= 5 || lives <= 3) && !leave;) usleep(20000);
     leave = 1;
     for (int i = 0; i < n; i++) pthread_join(t[i], NULL);
     pthread_join(collector, NULL);

@@ -33,7 +33,7 @@ within() { # MODE BUDGET
     }'
 }
 
-check lifo_pairs within lifo 39
-check batches_of_100 within batch 39
-check random_sizes within random 41
+check lifo_pairs within lifo 31
+check batches_of_100 within batch 31
+check random_sizes within random 34
 plan

@@ -37,6 +37,7 @@ declare -A may=(
     [preload/command/remote.h]='libgomalloc/*.h'
     [preload/command/remote.c]='libgomalloc/*.h'
     [preload/command/heapmap.c]='libgomalloc/*.h'
+    [preload/command/image.c]='libgomalloc/guests.h'
 )
 # Generators run on the machine that builds, and are no part of the library.
 generators='libgomalloc/mk*.c'

@@ -21,7 +21,7 @@ for name in "${names[@]}"; do
     ((number++))
     line=$(sed -n '1s,^/\* \(.*\) \*/$,\1,p' "tests/misuse/$name.c")
     # The inner shell keeps this one's word of the abort off the output.
-    bash -c 'LD_PRELOAD=$1 timeout -s KILL 20 "$2" >"$3/out" 2>"$3/err"; exit $?' - \
+    bash -c 'LD_PRELOAD=$1 timeout -s KILL 100 "$2" >"$3/out" 2>"$3/err"; exit $?' - \
         "$LIB" "$BIN/$name" "$SCRATCH" >/dev/null 2>&1
     status=$?
     read -r address <"$SCRATCH/out"

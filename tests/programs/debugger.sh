@@ -80,7 +80,7 @@ core_by_gdb() {
     need gdb gcc
     local pid
     make_host && start_host || return
-    (ulimit -f 200000; timeout 60 gdb -q -p "$pid" -batch -ex "gcore $SCRATCH/core" >"$SCRATCH/gcore" 2>&1)
+    (ulimit -f 200000; timeout "$(seconds 60)" gdb -q -p "$pid" -batch -ex "gcore $SCRATCH/core" >"$SCRATCH/gcore" 2>&1)
     end_host
     grep -q 'ptrace: Operation not permitted' "$SCRATCH/gcore" && skip_because 'no ptrace'
     [[ -s $SCRATCH/core ]] || { cat "$SCRATCH/gcore"; return 1; }

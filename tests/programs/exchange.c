@@ -68,7 +68,7 @@ static void exchange(unsigned long blocks, size_t low, size_t high) {
     pthread_create(&p, NULL, produce, (void *)1);
     pthread_create(&c, NULL, consume, NULL);
     while (tail < capacity && !stop) usleep(1000);
-    for (int i = 0; i < 200 && !stop; i++) {
+    for (int i = 0; (i < 100 || tail <= 2 * capacity) && !stop; i++) {
         usleep(10000);
         /* The live bytes swing by a sixteenth, as the ring fills and drains. Resident memory is held against
          * the most that has been alive: a swing of milliseconds is no reason to give memory back. */

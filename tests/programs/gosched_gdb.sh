@@ -11,20 +11,22 @@ program() {
 static gochan *c;
 static int pipes[2];
 static volatile int stop, spins;
+static _Atomic int on_their_way;
 static __attribute__((noinline)) int deeper(int n) {
     volatile int local = 40 + n;
     if (n > 0) return deeper(n - 1) + local;
     gochan_recv(c, NULL);
     return local;
 }
-static void receiver(void *arg) { stop = deeper(2), (void)arg; }
-static void sleeper(void *arg) { go_sleep(INT64_C(3600000000000)), stop = 1, (void)arg; }
+static void receiver(void *arg) { on_their_way++, stop = deeper(2), (void)arg; }
+static void sleeper(void *arg) { on_their_way++, go_sleep(INT64_C(3600000000000)), stop = 1, (void)arg; }
 static void spinner(void *arg) {
     for (spins = 1; !stop;) {}
     (void)arg;
 }
 static void blocked(void *arg) {
     char b;
+    on_their_way++;
     go_entersyscall();
     stop = (int)read(pipes[0], &b, 1);
     go_exitsyscall();
@@ -37,7 +39,8 @@ int main(void) {
     go_maxprocs(2);
     go(receiver, NULL), go(sleeper, NULL), go(blocked, NULL), go(spinner, NULL);
     while (!spins) usleep(1000);
-    usleep(50000);
+    while (on_their_way < 3) usleep(1000);
+    usleep(200000);
     all_there();
 }
 C

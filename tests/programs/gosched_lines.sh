@@ -75,22 +75,31 @@ stripped() {
 on_quit() {
     cat >"$SCRATCH/q.c" <<'C'
 #include <gosched.h>
-static volatile int stop;
+#include <stdio.h>
+static volatile int stop, spinning;
 static void receives(void *arg) { gochan_recv(arg, NULL); }
 static void spins(void *arg) {
-    while (!stop) {}
+    for (spinning = 1; !stop;) {}
     (void)arg;
 }
 int main(void) {
     go_maxprocs(2);
     go(receives, gochan_make(0, 0));
     go(spins, NULL);
-    go_sleep(INT64_C(60000000000));
+    while (!spinning) go_sleep(1000000);
+    puts("ready");
+    fflush(stdout);
+    go_sleep(INT64_C(600000000000));
 }
 C
     gcc -g -Isched -o "$SCRATCH/q" "$SCRATCH/q.c" -L"$BUILD" -lgomalloc -Wl,-rpath,"$BUILD" || return 1
-    without timeout --preserve-status -s QUIT 1 "$SCRATCH/q" >"$SCRATCH/out" 2>&1
-    local status=$?
+    : >"$SCRATCH/ready"
+    without "$SCRATCH/q" >"$SCRATCH/ready" 2>"$SCRATCH/out" &
+    local pid=$! status
+    until_true test -s "$SCRATCH/ready"
+    kill -QUIT $pid
+    wait $pid
+    status=$?
     cat "$SCRATCH/out"
     ((status == 2)) && [[ $(head -1 "$SCRATCH/out") == "SIGQUIT: quit" ]] && grep -A1 '^goroutine 1 \[chan receive\]:' "$SCRATCH/out" | grep -q '^receives\|^gosched_chan_recv' &&
         grep -A1 '^goroutine 2 \[running\]:' "$SCRATCH/out" | grep -q '^spins' && grep -q '^main thread \[running\]:' "$SCRATCH/out"

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #define SLOTS 64
+#define SIGNALS 10000 /* some are lost, the more the busier the machine: it is how many that counts, not how long */
 
 struct owner {
     struct check_rng rng;
@@ -61,12 +62,10 @@ TEST_LIMIT(one_thread_at_10_khz, 30) {
     install(SIGALRM, SA_RESTART);
     struct itimerval every = {{0, 100}, {0, 100}};
     setitimer(ITIMER_REAL, &every, NULL);
-    for (int64_t end = check_now_ns() + 2000000000; check_now_ns() < end;)
+    while (handled < SIGNALS)
         for (int i = 0; i < 20; i++) step(&in_program);
     memset(&every, 0, sizeof every);
     setitimer(ITIMER_REAL, &every, NULL);
-    diag("%ld signals", (long)handled);
-    expect(handled > 1000);
 }
 
 static void *run_with_timer(void *arg) {
@@ -83,7 +82,7 @@ static void *run_with_timer(void *arg) {
     struct itimerspec every = {{0, 100000}, {0, 100000}}, never;
     memset(&never, 0, sizeof never);
     timer_settime(timer, 0, &every, NULL);
-    for (int64_t end = check_now_ns() + 2000000000; check_now_ns() < end;)
+    while (handled < 4 * SIGNALS)
         for (int i = 0; i < 20; i++) step(mine);
     timer_settime(timer, 0, &never, NULL);
     timer_delete(timer);
@@ -97,8 +96,6 @@ TEST_LIMIT(four_threads_each_with_a_timer, 60) {
     install(SIGUSR1, SA_RESTART);
     for (size_t i = 0; i < 4; i++) pthread_create(&t[i], NULL, run_with_timer, (void *)i);
     for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
-    diag("%ld signals", (long)handled);
-    expect(handled > 1000);
 }
 
 /* Threads that start and exit under signals: before their cache exists and after it has gone. */
@@ -131,12 +128,11 @@ TEST_LIMIT(threads_start_and_exit_under_signals, 60) {
     pthread_sigmask(SIG_BLOCK, &alarm_signal, NULL); /* so that the others get them */
     struct itimerval every = {{0, 200}, {0, 200}};
     setitimer(ITIMER_REAL, &every, NULL);
-    sleep(2);
+    while (handled < SIGNALS / 2) usleep(10000);
     memset(&every, 0, sizeof every);
     setitimer(ITIMER_REAL, &every, NULL);
     stop = 1;
     for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
-    expect(handled > 100);
 }
 
 TEST_MAIN()

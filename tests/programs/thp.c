@@ -43,25 +43,31 @@ static void work(struct figures *f) {
 }
 
 /* The mode is read at the start of a program: this one again, as a child. */
-static struct figures run(const char *mode) {
-    struct figures f = {0, 0, 0, 0};
+static pid_t start(const char *mode, int *from) {
     int out[2];
     char option[32];
-    if (pipe(out) != 0) return f;
+    if (pipe(out) != 0) return -1;
     snprintf(option, sizeof option, "thp:%s", mode);
     pid_t child = fork();
     if (child == 0) {
+        close(out[0]);
         dup2(out[1], 1);
         setenv("GOMALLOC", option, 1);
         execl("/proc/self/exe", "thp", "--work", (char *)NULL);
         _exit(127);
     }
     close(out[1]);
+    *from = out[0];
+    return child;
+}
+
+static struct figures result(pid_t child, int from) {
+    struct figures f = {0, 0, 0, 0};
     char text[200];
-    ssize_t n = read(out[0], text, sizeof text - 1);
+    ssize_t n = read(from, text, sizeof text - 1);
     text[n > 0 ? n : 0] = 0;
     expect(sscanf(text, "%ld %ld %ld %ld", &f.peak, &f.late, &f.faults, &f.huge) == 4);
-    close(out[0]);
+    close(from);
     int status = check_wait(child, 100);
     expect(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     return f;
@@ -69,12 +75,15 @@ static struct figures run(const char *mode) {
 
 TEST_LIMIT(peaks_are_near_each_other_and_faults_fall, 100) {
     struct figures f[MODES];
+    pid_t child[MODES];
+    int from[MODES];
+    for (int m = 0; m < MODES; m++) child[m] = start(names[m], &from[m]); /* what they mostly do is wait */
     for (int m = 0; m < MODES; m++) {
-        f[m] = run(names[m]);
+        f[m] = result(child[m], from[m]);
         diag("thp:%-6s peak %ld KiB, %ld in huge pages, %ld faults; after the fall %ld KiB", names[m], f[m].peak, f[m].huge,
              f[m].faults, f[m].late);
     }
-    if (f[ALWAYS].huge == 0) skip("no huge pages on this machine");
+    if (f[ALWAYS].huge * 2 < f[ALWAYS].peak) skip("no huge pages on this machine, or too few"); /* its memory may be in pieces */
     expect_eq(f[NEVER].huge, 0);
     for (int m = AUTO; m < MODES; m++) {
         expect_at_most(f[m].peak * 100, f[NEVER].peak * 115);

@@ -53,6 +53,36 @@ TEST(it_is_halved_until_it_can_be_had) {
     expect(gm_arena_of(p) == &PRIMARY && gm_arena_of((char *)PRIMARY.base + PRIMARY.committed) == NULL);
 }
 
+/* Every slot above 1 KiB has a word of its own in the table by KiB; the table by 16 bytes is never written over them. */
+TEST(states_of_medium_slots) {
+    enum { EACH = 9 };
+    for (unsigned cls = GM_FIRST_MEDIUM; cls < GM_CLASSES; cls++) {
+        uintptr_t p[EACH];
+        size_t size = gm_class_size[cls];
+        for (unsigned i = 0; i < EACH; i++) {
+            p[i] = (uintptr_t)gm_alloc(size);
+            expect_eq(gm_state_get(&PRIMARY, p[i], cls), cls | gm_colour);
+            for (size_t o = 16; o < size; o += 16) /* whatever class one may take it for */
+                if (!expect(gm_state_get(&PRIMARY, p[i] + o, cls) == 0)) diag("class %u, offset %zu", cls, o);
+            for (size_t o = 0; o < size; o += 16) expect_eq(*gm_arena_state_of(&PRIMARY, p[i] + o), 0);
+        }
+        for (unsigned i = 0; i < EACH; i += 2) gm_free((void *)p[i]);
+        for (unsigned i = 0; i < EACH; i++) expect_eq(gm_state_get(&PRIMARY, p[i], cls) != 0, i % 2);
+        for (unsigned i = 1; i < EACH; i += 2) gm_free((void *)p[i]);
+    }
+}
+
+TEST(a_medium_state_is_changed_only_from_what_it_is) {
+    gm_init_once();
+    unsigned cls = gm_class_of(5000);
+    uintptr_t p = (uintptr_t)gm_alloc(5000);
+    uint8_t was = gm_state_get(&PRIMARY, p, cls), is = was ^ GM_STATE_COLOUR;
+    expect(!gm_state_cas(&PRIMARY, p, cls, &is, GM_CLASS_8) && is == was && gm_state_get(&PRIMARY, p, cls) == was);
+    expect(gm_state_cas(&PRIMARY, p, cls, &is, GM_CLASS_8) && gm_state_get(&PRIMARY, p, cls) == GM_CLASS_8);
+    gm_free((void *)p); /* by the long way */
+    expect_eq(gm_state_get(&PRIMARY, p, cls), 0);
+}
+
 TEST(under_a_limit_it_takes_five_eighths) {
     fake.limit = 200 * MIB;
     gm_init_once();

@@ -156,6 +156,23 @@ TEST(destructors_may_allocate_until_the_very_end) {
     expect_all_home();
 }
 
+/* ---- where the record lies */
+
+/* What AMD's first-level cache takes for the same line, of addresses with the same bits 6 to 11 (Lipp and others, Take A Way, 2020). */
+static unsigned way_hash(uintptr_t p) {
+    unsigned h = 0;
+    for (unsigned i = 0; i < 8; i++) h |= (unsigned)((p >> (12 + i) ^ p >> (i < 3 ? 27 - i : 17 + i)) & 1) << i;
+    return h;
+}
+
+TEST(hot_pages_are_told_apart_by_the_cache) {
+    gm_init_once();
+    unsigned heap = way_hash(gm_space.primary.base), state = way_hash((uintptr_t)gm_space.primary.state), record = way_hash((uintptr_t)gm_cache_get());
+    expect(heap != state);
+    expect(heap != record);
+    expect(state != record);
+}
+
 /* ---- parked threads */
 
 static pthread_barrier_t gate;

@@ -3,6 +3,7 @@
 
 #include "sched/gosched.h"
 #include "tests/unit/panic.h"
+#include "tests/unit/parked.h"
 
 static void wait_for(uint32_t *word, uint32_t value) {
     while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != value) go_yield(), usleep(50);
@@ -148,7 +149,7 @@ static void send_it(void *c) { gochan_send((gochan *)c, &(int){7}); }
 static void close_under_sender(void) {
     gochan *c = gochan_make(sizeof(int), 0);
     go(send_it, c);
-    usleep(20000);
+    parked_wait(1);
     gochan_close(c);
     pause();
 }
@@ -257,7 +258,7 @@ TEST(a_waiting_receiver_is_served_past_the_buffer) {
     line = gochan_make(sizeof(long), 1);
     expect_eq(go(want, (void *)0), 0);
     wait_for(&begun, 1);
-    usleep(20000);
+    parked_wait(1);
     expect(gochan_try_send(line, &(long){5}));
     expect_eq(gochan_len(line), 0);
     expect(gochan_try_send(line, &(long){6}));

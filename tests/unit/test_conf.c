@@ -373,7 +373,7 @@ TEST(set_user_id_programs_ignore_everything) {
                    (char *[]){CHILD_VARIABLE "=1", "GOMALLOC=stats:exit,colour:red,help", "GOGC=50", NULL});
             _exit(CHILD_NOT_SECURE);
         }
-        status = check_wait(pid, 5);
+        status = check_wait(pid, 10);
     }
     unlink(path);
     rmdir(directory);

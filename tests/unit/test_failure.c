@@ -132,7 +132,7 @@ static void aftermath(void) {
 /* Of each process: a smaller world, which is sooner set up, and a limit of its own. */
 static void begin(void) {
     fake.space = (size_t)512 << 20;
-    alarm(8);
+    alarm(60);
 }
 
 static int wait_for(pid_t pid) {

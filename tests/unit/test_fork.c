@@ -17,7 +17,7 @@ static void in_child(void (*run)(void)) {
         _exit(0);
     }
     gm_fork_parent();
-    expect_eq(check_wait(pid, 8), 0);
+    expect_eq(check_wait(pid, 10), 0);
 }
 
 static void work(void) {

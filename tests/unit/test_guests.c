@@ -189,6 +189,44 @@ TEST_LIMIT(an_address_in_a_guest_is_what_it_is, 120) {
     expect_all_home();
 }
 
+/* The states of what is above 1 KiB stand in a table of their own; a host takes in both kinds. */
+TEST_LIMIT(guests_above_a_kib_among_smaller_ones, 120) {
+    enum { SMALL_GUEST = 48, LARGE_GUEST = 1500, USABLE = 1536 };
+    struct check_rng rng = check_rng(5);
+    unsigned n = 0, guests = 0;
+    for (; n < 200000; n++) live[n] = make(30);
+    for (unsigned i = 0; i < n; i++)
+        if (check_below(&rng, 200)) end(&live[i]);
+    for (unsigned i = 0; i < n; i++)
+        if (!live[i].p && i % 16 == 0) live[i] = make(i % 64 ? SMALL_GUEST : LARGE_GUEST);
+    for (unsigned i = 0; i < n; i++) {
+        struct gm_span *s;
+        size_t usable;
+        unsigned char *p = live[i].p;
+        if (!p || live[i].size != LARGE_GUEST) continue;
+        guests += span_at(p)->cls == GM_CLASS_HOST;
+        expect_eq(gm_what_is(p, &s, &usable), GM_SLOT);
+        expect_eq(usable, USABLE);
+        for (unsigned at = 16; at < USABLE; at += 16) expect_eq(gm_what_is(p + at, &s, &usable), GM_INTERIOR);
+        expect_eq(gm_what_is(p + 1032, &s, &usable), GM_MISALIGNED);
+        expect(gm_realloc(p, LARGE_GUEST + 20) == p);
+    }
+    diag("%u guests", guests);
+    expect(guests > 100); /* usually 1000: how many hosts are made is bounded by the clock */
+    for (unsigned i = 0, told = 0; i < n; i++) {
+        unsigned char *p = live[i].p;
+        bool guest = p && live[i].size == LARGE_GUEST && span_at(p)->cls == GM_CLASS_HOST;
+        if (!p) continue;
+        if (guest && told++ % 100 == 0) {
+            expect_dies(SIGABRT, check_format("gomalloc: free of an interior pointer: %p", (void *)(p + 1040)), gm_free(p + 1040));
+            expect_dies(SIGABRT, check_format("gomalloc: double free: %p", (void *)p), gm_free(p); gm_free(p));
+        }
+        end(&live[i]);
+        if (guest) expect_eq(what_is(p), GM_FREED);
+    }
+    expect_all_home();
+}
+
 /* ---- threads, which free each other's objects, and ask about theirs while spans become hosts */
 
 enum { CROWD = 4, SHARED = 4096 };
@@ -204,7 +242,7 @@ static void *crowd(void *arg) {
         for (unsigned i = 0; i < OWN / (round % 4 == 3 ? 8 : 1); i++) {
             unsigned k = (unsigned)check_below(&rng, OWN), w = (unsigned)check_below(&rng, SHARED);
             if (own[k].p) end(&own[k]);
-            own[k] = make(low[round % 8] % 2000 + check_below(&rng, 200));
+            own[k] = make(round % 5 == 4 ? 16 + check_below(&rng, check_below(&rng, 8) ? 500 : 7985) : low[round % 8] % 2000 + check_below(&rng, 200));
             if (i % 8) continue;
             struct object mine = own[k];
             pthread_mutex_lock(&shared_lock[w]);

@@ -26,7 +26,7 @@ static void nap(long us) {
     nanosleep(&t, NULL);
 }
 
-static unsigned drain(void) { return gm_idle_drain(gm_os_nanotime() + 1000000000u, true); }
+static unsigned drain(void) { return gm_idle_drain(gm_os_nanotime() + UINT64_C(60000000000), true); }
 
 /* A thread that has filled its cache and then does one of these. */
 struct owner {
@@ -73,6 +73,12 @@ static void *owner_main(void *arg) {
     return NULL;
 }
 
+/* Until it waits for the program. */
+static void wait_asleep(struct owner *o) {
+    struct gm_os_asleep at = { 0 };
+    while (!(gm_os_asleep(o->tid, &at) && at.futex == (uintptr_t)&o->go)) nap(200);
+}
+
 static void start(struct owner *o, int does) {
     memset(o, 0, sizeof *o);
     o->does = does;
@@ -82,7 +88,8 @@ static void start(struct owner *o, int does) {
     gm_cache_arm_exit_handler();
     pthread_create(&o->thread, NULL, owner_main, o);
     while (sem_wait(&o->ready) != 0) {}
-    nap(50000);
+    if (does == SLEEPS || does == ENDS || does == WAITS_FOR_OUR_LOCK) wait_asleep(o);
+    else nap(50000);
 }
 static void finish(struct owner *o) {
     gm_store_relaxed(&o->stop, true);
@@ -154,7 +161,8 @@ TEST(who_runs_keeps_its_cache) {
 TEST(who_waits_for_a_child_keeps_its_cache) {
     struct owner o;
     start(&o, WAITS_FOR_A_CHILD);
-    nap(100000);
+    while (gm_load_relaxed(&o.tid) > 0) nap(1000);
+    nap(50000);
     expect_eq(drain(), 0);
     kill(-gm_load_relaxed(&o.tid), SIGKILL);
     finish(&o);
@@ -178,14 +186,12 @@ TEST(who_waits_for_the_library_keeps_its_cache) {
     pthread_create(&h, NULL, holder, &release);
     nap(10000);
     sem_post(&o->go);
-    for (int i = 0; i < 1000 && !(gm_os_asleep(o->tid, &at) && at.futex && at.futex != (uintptr_t)&o->go); i++) nap(1000);
+    for (int i = 0; i < 60000 && !(gm_os_asleep(o->tid, &at) && at.futex && at.futex != (uintptr_t)&o->go); i++) nap(1000);
     expect(at.futex && at.futex != (uintptr_t)&o->go);
     expect_eq(drain(), 0);
     gm_store_relaxed(&release, true);
     pthread_join(h, NULL);
-    nap(50000);
-    expect(gm_os_asleep(o->tid, &at));
-    expect_eq(at.futex, (uintptr_t)&o->go);
+    wait_asleep(o);
     expect_eq(drain(), 1); /* it waits for the program now */
     finish(o);
     free(o);
@@ -194,7 +200,7 @@ TEST(who_waits_for_the_library_keeps_its_cache) {
 TEST(only_what_has_not_changed_for_two_looks) {
     struct owner o;
     start(&o, SLEEPS);
-    uint64_t later = gm_os_nanotime() + 1000000000u;
+    uint64_t later = gm_os_nanotime() + UINT64_C(60000000000);
     for (int i = 1; i < GM_IDLE_LOOKS + 1; i++) {
         unsigned taken = gm_idle_drain(later, false);
         expect_eq(taken, i == GM_IDLE_LOOKS);
@@ -207,7 +213,7 @@ TEST(batches_that_nobody_takes_go_home) {
     gm_cache_arm_exit_handler();
     use();
     expect(gm_transfer_count(cls) > 0);
-    uint64_t later = gm_os_nanotime() + 1000000000u;
+    uint64_t later = gm_os_nanotime() + UINT64_C(60000000000);
     gm_idle_drain(later, false);
     expect(gm_transfer_count(cls) > 0);
     gm_idle_drain(later, false);

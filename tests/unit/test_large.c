@@ -36,6 +36,28 @@ TEST(growing_in_place) {
     expect_all_home();
 }
 
+/* Holes of every size up to a hundred pages: what grows by a page at a time does not stop at each of them. */
+TEST(growing_past_holes) {
+    enum { HOLES = 100, STEPS = 90 };
+    void *hole[HOLES], *pin[HOLES];
+    for (size_t i = 0; i < HOLES; i++) {
+        hole[i] = gm_alloc((i + 5) * GM_PAGE_SIZE);
+        pin[i] = gm_alloc(5 * GM_PAGE_SIZE);
+    }
+    for (size_t i = 0; i < HOLES; i++) gm_free(hole[i]);
+    char *p = gm_alloc(10 * GM_PAGE_SIZE);
+    size_t moves = 0;
+    for (size_t i = 1; i < STEPS; i++) {
+        char *q = gm_realloc(p, (10 + i) * GM_PAGE_SIZE);
+        moves += q != p;
+        p = q;
+    }
+    expect_at_most(moves, 10);
+    gm_free(p);
+    for (size_t i = 0; i < HOLES; i++) gm_free(pin[i]);
+    expect_all_home();
+}
+
 TEST(pages_move_instead_of_bytes) {
     void *behind;
     char *p = hemmed_in(2 * MIB, &behind), *q = gm_realloc(p, 5 * MIB);

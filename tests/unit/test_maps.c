@@ -59,6 +59,8 @@ TEST(kinds) {
     expect(find(&bss[99999], &m) && m.writable && (m.kind == GM_MAPPING_FILE || m.follows_file));
     void *system = sbrk(4096);
     expect(find(system, &m) && m.kind == GM_MAPPING_BRK);
+    expect(find((void *)main, &m) && gm_maps_image_end(m.start - m.offset) > (uintptr_t)&bss[99999]);
+    expect_eq(gm_maps_image_end((uintptr_t)&local & ~4095ul), 0);
     char *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     expect(find(p, &m) && m.kind == GM_MAPPING_ANONYMOUS && m.readable && m.writable && !m.shared);
     expect(prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, 8192, "a name") != 0 || (find(p, &m) && m.kind == GM_MAPPING_ANONYMOUS));
@@ -95,6 +97,19 @@ TEST(long_and_strange_file_names) {
     unlink("f");
     for (int i = 0; i < 20; i++) expect(chdir("..") == 0 && rmdir(deep) == 0);
     expect(chdir("/") == 0 && rmdir(dir) == 0);
+}
+
+/* The kernel may put a new mapping right behind a bss, and joins the two where it can: they are told apart all the same. */
+TEST(what_lies_behind_a_bss_is_no_part_of_it) {
+    struct gm_mapping before, m;
+    expect(find(&bss[99999], &before));
+    char *p = mmap((void *)before.end, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (p != (char *)before.end) skip("something else lies there");
+    expect(find(p, &m) && m.follows_file);
+    expect_eq(gm_os_where(&bss[99999]), GM_AT_FILE);
+    expect_eq(gm_os_where(p), GM_AT_ANONYMOUS);
+    expect_eq(gm_os_where(p + 65535), GM_AT_ANONYMOUS);
+    for (int i = 0; i < 100000; i += 500) expect_eq(gm_os_where(&bss[i]), GM_AT_FILE);
 }
 
 static void *on_a_threads_stack(void *mains) {

@@ -175,7 +175,7 @@ TEST(tiny_blocks_die_as_wholes_and_open_ones_stay) {
     expect(gm_owns(again));
 }
 
-TEST(large_objects_in_pieces) {
+TEST_LIMIT(large_objects_in_pieces, 60) {
     enum { MANY = 300000 };
     void **array = gm_alloc_zeroed(MANY * sizeof *array);
     for (int i = 0; i < MANY; i++) array[i] = gm_alloc_zeroed(16);
@@ -190,6 +190,24 @@ TEST(large_objects_in_pieces) {
     marking_workers = 1;
     collect(NULL, 0, false);
     expect_eq(swept().freed_objects, MANY + 1);
+}
+
+/* Each is reached by one pointer, which is the last word of all that a worker has left to look at. */
+TEST_LIMIT(a_chain_of_large_objects_linked_at_their_ends, 60) {
+    enum { CHAIN = 6 };
+    void *root = NULL, *last = NULL;
+    for (size_t i = 0, words; i < CHAIN; i++, root = last) {
+        words = 20000 + 4000 * i; /* from two pieces up */
+        last = gm_alloc_zeroed(words * sizeof(void *));
+        ((void **)last)[words - 1] = root ? (char *)root + 1000 * i : NULL;
+    }
+    for (marking_workers = 1; marking_workers <= 3; marking_workers++) {
+        collect(&root, 1, false);
+        expect_eq(swept().live_objects, CHAIN);
+    }
+    marking_workers = 1;
+    collect(NULL, 0, false);
+    expect_eq(swept().freed_objects, CHAIN);
 }
 
 /* ---- random graphs against a plain model */
@@ -258,26 +276,6 @@ TEST_LIMIT(random_graphs_keep_exactly_what_is_reachable, 60) {
     gm_trim();
     gm_heap_verify();
     gm_central_verify();
-}
-
-TEST(unmarked_objects_are_listed_without_a_change) {
-    void *root = gm_alloc_zeroed(64), *small = gm_alloc(8), *large = gm_alloc(70000);
-    struct seen { void *p[8]; unsigned n; } seen = { .n = 0 };
-    collect(&root, 0, false); /* nothing from before is left, nor are these */
-    root = gm_alloc_zeroed(64), small = gm_alloc(8), large = gm_alloc(70000);
-    expect(gc_mark_begin(false));
-    gc_mark_at_stop();
-    gc_mark_root_word((uintptr_t)root, false);
-    gc_mark_drain(1, NULL);
-    expect(gc_mark_is_marked((uintptr_t)root) && !gc_mark_is_marked((uintptr_t)small));
-    void note(void *arg, uintptr_t p, size_t size, unsigned cls) {
-        struct seen *s = arg;
-        if (s->n < 8) s->p[s->n++] = (void *)p;
-    }
-    gc_sweep_each_unmarked(-1, note, &seen);
-    expect_eq(seen.n, 2);
-    expect((seen.p[0] == small && seen.p[1] == large) || (seen.p[1] == small && seen.p[0] == large));
-    expect(gm_owns(small) && gm_owns(large));
 }
 
 TEST_MAIN()

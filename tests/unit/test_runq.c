@@ -2,87 +2,16 @@
  * each atomic operation of runq.c, and all orders of these operations are tried, for several small cases. Afterwards every goroutine that was put
  * has been taken exactly once or is still queued. (Sequentially consistent interleavings; what the orders in runq.c add
  * for weaker machines is argued there and run by test_proc.c under ThreadSanitizer.) */
-#include <ucontext.h>
+#include "tests/unit/interleave.h"
 
-#include "libgomalloc/base/atomic.h"
-#include "tests/check.h"
+#include "sched/runq.c"
 
-static void step(void);
-
-#undef gm_load_relaxed
-#undef gm_load_acquire
-#undef gm_store_relaxed
-#undef gm_store_release
-#undef gm_exchange_acq_rel
-#undef gm_cas_acq_rel
-#define gm_load_relaxed(p) (step(), *(p))
-#define gm_load_acquire(p) (step(), *(p))
-#define gm_store_relaxed(p, v) (step(), (void)(*(p) = (v)))
-#define gm_store_release(p, v) (step(), (void)(*(p) = (v)))
-#define gm_exchange_acq_rel(p, v) (step(), __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL))
-#define gm_cas_acq_rel(p, e, v) (step(), __atomic_compare_exchange_n((p), (e), (v), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-#include "sched/runq.c" /* with the operations above */
-
-enum { ACTORS = 2, MAX_STEPS = 200, GOROUTINES = 300 };
+enum { GOROUTINES = 300 };
 
 static struct gs_p own, other;
 static struct gs_g g[GOROUTINES];
 static uint8_t taken[GOROUTINES]; /* how often */
 static int puts;                  /* goroutines put so far: g[0 .. puts-1] */
-
-/* ---- coroutines, and a depth-first walk over all choices of who goes next */
-
-static ucontext_t back, actor[ACTORS];
-static char stacks[ACTORS][64 << 10];
-static bool running[ACTORS];
-static int current = -1;
-static uint8_t choice[MAX_STEPS], options[MAX_STEPS];
-static int depth, fixed; /* choices made in this run; of those, given by the last one */
-
-static void step(void) {
-    if (current >= 0) swapcontext(&actor[current], &back);
-}
-
-static void (*body[ACTORS])(void);
-static void start(int i) {
-    body[i]();
-    running[i] = false;
-}
-
-static void prepare(int i) {
-    getcontext(&actor[i]);
-    actor[i].uc_stack.ss_sp = stacks[i];
-    actor[i].uc_stack.ss_size = sizeof stacks[i];
-    actor[i].uc_link = &back;
-    makecontext(&actor[i], (void (*)(void))start, 1, i);
-    running[i] = true;
-}
-
-static void run_once(void) {
-    depth = 0;
-    for (int i = 0; i < ACTORS; i++) prepare(i);
-    while (running[0] || running[1]) {
-        int who = running[0] ? 0 : 1;
-        if (running[0] && running[1]) {
-            if (depth >= MAX_STEPS) exit(3);
-            if (depth >= fixed) choice[depth] = 0;
-            options[depth] = ACTORS;
-            who = choice[depth++];
-        }
-        current = who;
-        swapcontext(&back, &actor[who]);
-        current = -1;
-    }
-}
-
-/* The next untried order: false when there is none. */
-static bool advance(void) {
-    while (depth > 0 && choice[depth - 1] + 1 == options[depth - 1]) depth--;
-    if (depth == 0) return false;
-    choice[depth - 1]++;
-    fixed = depth;
-    return true;
-}
 
 /* ---- the cases */
 
@@ -113,35 +42,29 @@ static void next_get(void) { put_next(); get_one(); }
 static void next_ring(void) { put_next(); get_ring_first(); }
 static void steal_twice(void) { steal(); steal(); }
 
+static struct { int before; bool with_next; uint32_t start_at; } given;
+static void prepare(void) {
+    memset(&own, 0, sizeof own);
+    memset(&other, 0, sizeof other);
+    memset(taken, 0, sizeof taken);
+    own.head = own.tail = given.start_at; /* near 2^32: the counters wrap */
+    puts = 0;
+    for (int i = 0; i < given.before; i++) put_one();
+    if (given.with_next) put_next();
+}
+static bool each_is_taken_once(void) {
+    for (struct gs_g *x; (x = gs_runq_get(&own, false));) took(x);
+    for (struct gs_g *x; (x = gs_runq_get(&other, false));) took(x);
+    for (int i = 0; i < puts; i++)
+        if (taken[i] != 1) return expect_eq(taken[i], 1);
+    return true;
+}
 static void explore(int before, bool with_next, void (*owner)(void), void (*thief)(void), uint32_t start_at) {
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-    skip("the sanitizer does not know these stacks");
-#endif
-    long orders = 0;
-    body[0] = owner;
-    body[1] = thief;
-    fixed = 0;
     gs_runq_alone = false;
-    do {
-        memset(&own, 0, sizeof own);
-        memset(&other, 0, sizeof other);
-        memset(taken, 0, sizeof taken);
-        own.head = own.tail = start_at; /* near 2^32: the counters wrap */
-        puts = 0;
-        for (int i = 0; i < before; i++) put_one();
-        if (with_next) put_next();
-        run_once();
-        orders++;
-        for (struct gs_g *x; (x = gs_runq_get(&own, false));) took(x);
-        for (struct gs_g *x; (x = gs_runq_get(&other, false));) took(x);
-        for (int i = 0; i < puts; i++)
-            if (taken[i] != 1) {
-                expect_eq(taken[i], 1);
-                return;
-            }
-    } while (advance());
-    diag("%ld orders", orders);
-    expect(orders > 10);
+    given.before = before;
+    given.with_next = with_next;
+    given.start_at = start_at;
+    interleave(prepare, owner, thief, each_is_taken_once);
 }
 
 TEST_LIMIT(one_goroutine_two_takers, 60) { explore(1, false, get_one, steal, 0); }

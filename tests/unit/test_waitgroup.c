@@ -95,10 +95,13 @@ static void negative_by_add(void) {
     gowaitgroup_add(&wg, -3);
 }
 static void just_wait(void *arg) { gowaitgroup_wait(&wg); }
+static void until_one_waits(void) {
+    while ((uint32_t)__atomic_load_n(&wg.state, __ATOMIC_ACQUIRE) == 0) go_yield(), usleep(500);
+}
 static void add_while_one_waits(void) {
     gowaitgroup_add(&wg, 1);
     go(just_wait, NULL);
-    crew_pause();
+    until_one_waits();
     __atomic_fetch_sub(&wg.state, (uint64_t)1 << 32, __ATOMIC_RELAXED); /* what a done that was just interrupted leaves behind */
     gowaitgroup_add(&wg, 1);
 }
@@ -108,14 +111,13 @@ static void done_and_add(void *arg) {
     gowaitgroup_add(&wg, 1);
     go_yield();
 }
-static void waits_here(void *arg) { gowaitgroup_wait(&wg); }
 static void reused_too_early(void) {
     go_maxprocs(1);
     gowaitgroup_add(&wg, 1);
-    go(waits_here, NULL);
-    crew_pause();
+    go(just_wait, NULL);
+    until_one_waits();
     go(done_and_add, NULL);
-    crew_pause();
+    for (int i = 0; i < 20000; i++) usleep(1000); /* ended by the panic */
 }
 static void *caught;
 static void catch_it(void *arg) { caught = go_recover(); }

@@ -2,12 +2,14 @@
  * says "ready" and the addresses of kept blocks (what a global's block points to, inside a block of a global, thread-local,
  * on the stack, in a register, of a pthread key), and sleeps instead of ending; `lib PATH` loses one from a library that is
  * unloaded again. Kept blocks of every kind are there as well, and must not be reported. */
+#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 struct node { struct node *next; char fill[40]; };
@@ -18,9 +20,10 @@ static __thread void *volatile kept_tls;
 
 #define SITE __attribute__((noinline, noclone))
 
-/* What a call leaves on the stack and in registers must not keep anything. */
+/* What a call leaves on the stack and in registers must not keep anything. As deep as the deepest call goes, the allocator's of a
+ * sampled block, the loader's: frames of later calls have holes in which its words stay. */
 SITE static void wipe(void) {
-    volatile char over[8192];
+    volatile char over[512 * 1024];
     memset((void *)over, 0, sizeof over);
 }
 SITE static void *allocate(size_t n) {
@@ -78,6 +81,21 @@ SITE static void lose_by_thread(void) {
     pthread_create(&t, NULL, thread, NULL);
     pthread_join(t, NULL);
 }
+/* The stack stays, with the block's address somewhere in it, and is one mapping with what lies above, as the kernel joins them where it
+ * can: this is how one looks that the C library has kept. */
+SITE static void lose_on_a_joined_stack(void) {
+    enum { GUARD = 4096, STACK = 1 << 18, ABOVE = 1 << 16 };
+    pthread_t t;
+    pthread_attr_t attr;
+    char *p = mmap(NULL, GUARD + STACK + ABOVE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || mprotect(p, GUARD, PROT_NONE) != 0) exit(3);
+    p[GUARD + STACK] = 1;
+    pthread_attr_init(&attr);
+    pthread_attr_setstack(&attr, p + GUARD, STACK);
+    pthread_create(&t, &attr, thread, NULL);
+    pthread_join(t, NULL);
+    pthread_attr_destroy(&attr);
+}
 SITE static void lose_by_library(const char *path) {
     void *library = dlopen(path, RTLD_NOW);
     if (!library) {
@@ -121,6 +139,7 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "large")) lose_large();
         if (!strcmp(argv[i], "one_short")) lose_one_short();
         if (!strcmp(argv[i], "thread")) lose_by_thread();
+        if (!strcmp(argv[i], "joined")) lose_on_a_joined_stack();
         if (!strcmp(argv[i], "lib")) lose_by_library(argv[++i]);
         if (!strcmp(argv[i], "wait")) wait = 1;
         wipe();
@@ -131,7 +150,7 @@ int main(int argc, char **argv) {
         while (!in_register) usleep(1000);
         printf("ready %p %p %p %p 0x%lx %p\n", (void *)((struct node *)kept_global)->next, kept_interior, kept_tls, on_stack, ~in_register, pthread_getspecific(key));
         fflush(stdout);
-        sleep(60);
+        sleep(600);
     }
     wipe();
     exit(on_stack == NULL);
