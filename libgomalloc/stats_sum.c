@@ -61,10 +61,13 @@ void gm_stats_sum(const struct gm_stats_parts *p, struct gomalloc_stats *s) {
     s->mspan_sys = p->span_records;
     s->mcache_sys = p->cache_records;
     uint64_t records = s->mspan_sys + s->mcache_sys;
-    /* No state of the first table is ever written over a large object or a slot above 1 KiB. */
-    uint64_t without = p->heap.large_live;
-    for (unsigned cls = GM_FIRST_MEDIUM; cls < GM_CLASSES; cls++) without += p->span_bytes[cls];
-    uint64_t unwritten = gm_min(without >> GM_STATE_SHIFT, p->heap.tables);
+    /* No state of the first table is ever written over a large object or a slot above 1 KiB. But a kernel page of states speaks for
+     * 64 KiB, and the spans of such slots are shorter: if they lie together, all of them are left out, and if at random, as many as lie
+     * among their like. Programs are seen to be between the two, and so is this. */
+    uint64_t medium = 0, large = p->heap.large_live;
+    for (unsigned cls = GM_FIRST_MEDIUM; cls < GM_CLASSES; cls++) medium += p->span_bytes[cls];
+    double among = (double)gm_min(large + medium, s->heap_inuse) / (double)(s->heap_inuse + 1);
+    uint64_t unwritten = gm_min((large + (uint64_t)((double)medium * (1 + among) / 2)) >> GM_STATE_SHIFT, p->heap.tables);
     s->other_sys = p->heap.tables - unwritten + (p->meta_used > records ? p->meta_used - records : 0);
     s->sys = s->heap_sys + s->mspan_sys + s->mcache_sys + s->other_sys + s->gc_sys + s->stacks_sys;
 }

@@ -61,7 +61,7 @@ postgres_run() {
     as env LD_PRELOAD="${1:+$dir/library.so}" "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= -c fsync=off \
         -c shared_buffers=16MB -c max_parallel_workers_per_gather=0 -c autovacuum=off -c jit=off >"$dir/log" 2>&1 &
     server=$!
-    wait_for as psql -h "$dir" -d postgres -c 'select 1' || { kill $server; return 1; }
+    until_true as psql -h "$dir" -d postgres -c 'select 1' >/dev/null 2>&1 || { kill $server; return 1; }
     as psql -h "$dir" -d postgres -qAt <"$dir/in" >"$SCRATCH/out" 2>&1 &
     exec 8>"$dir/in"
     cat >&8 <<'S'
