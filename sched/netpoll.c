@@ -94,6 +94,7 @@ static void install_hooks(void) {
     if (gm_load_relaxed(&gs_hooks.poll)) return;
     gm_store_relaxed(&gs_hooks.interrupt, gs_epoll_interrupt);
     gm_store_relaxed(&gs_hooks.poll_wanted, gs_poll_wanted);
+    gm_store_relaxed(&gs_hooks.poll_late, gs_epoll_late);
     gm_store_relaxed(&gs_hooks.fork_child, gs_poll_fork_child);
     /* release: pairs with the acquire of those who ask whether there is a poller and then call the others. */
     gm_store_release(&gs_hooks.poll, gs_epoll_wait);
@@ -249,7 +250,8 @@ void gs_poll_all_retry(struct gs_poll *d) {
 
 /* ---- registrations that may have gone */
 
-bool gs_poll_has_young(void) { return gm_load_relaxed(&young) != NULL; }
+/* seq_cst: see gs_epoll_late. */
+bool gs_poll_has_young(void) { return gm_load_seq_cst(&young) != NULL; }
 
 /* True if d has to be asked about; false: nobody waits, or it has moved since the last round. */
 static bool due(struct gs_poll *d, bool *keep) {
