@@ -13,7 +13,8 @@
  * goroutine that waits for the new file would wait for ever. Asking epoll at each park costs a system call; so those
  * who park go on a list of young ones, and a round every 10 ms asks for those that have not moved since the last round
  * (gs_poll_check). Short waits, which is nearly all on a busy server, are never asked about; a goroutine that
- * waits for a number used again learns of it after two rounds. A file closed meanwhile wakes its waiters the same way.
+ * waits for a number used again learns of it after two rounds. A file closed until then wakes its waiters the same way; one that is
+ * closed later does not: nobody is asked about twice, so that a process in which all wait sleeps without an end.
  *
  * Plain threads do not come here: they sleep in poll(2) (io.c). */
 #include "sched/netpoll.h"

@@ -8,6 +8,7 @@
 #ifndef TESTS_UNIT_INTERLEAVE_H
 #define TESTS_UNIT_INTERLEAVE_H
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include "libgomalloc/base/atomic.h"
@@ -28,7 +29,9 @@ static inline long interleave_wait(void);
 
 enum { INTERLEAVE_STEPS = 200 };
 static struct {
-    ucontext_t back, actor[2];
+    jmp_buf back, actor[2];            /* changed between without a system call, of which swapcontext makes one */
+    ucontext_t first[2];               /* the stacks the actors begin on */
+    bool begun[2];
     void (*body[2])(void);
     bool running[2];
     int current;                       /* actor that runs, -1: none */
@@ -38,8 +41,12 @@ static struct {
 } interleave_state = { .current = -1, .waits = -1 };
 static char interleave_stack[2][64 << 10];
 
+static __attribute__((noinline)) void interleave_switch(jmp_buf from, jmp_buf to) {
+    if (_setjmp(from) == 0) _longjmp(to, 1);
+}
+
 static void interleave_step(void) {
-    if (interleave_state.current >= 0) swapcontext(&interleave_state.actor[interleave_state.current], &interleave_state.back);
+    if (interleave_state.current >= 0) interleave_switch(interleave_state.actor[interleave_state.current], interleave_state.back);
 }
 
 static inline long interleave_wait(void) {
@@ -48,25 +55,36 @@ static inline long interleave_wait(void) {
     return 0;
 }
 
-static void interleave_start(int i) {
-    interleave_state.body[i]();
-    interleave_state.running[i] = false;
+/* An actor, order after order. */
+static void interleave_act(int i) {
+    for (;;) {
+        interleave_state.body[i]();
+        interleave_state.running[i] = false;
+        interleave_switch(interleave_state.actor[i], interleave_state.back);
+    }
 }
 
-static inline void interleave_prepare(int i) {
-    ucontext_t *c = &interleave_state.actor[i];
+static void interleave_begin(int i) {
+    ucontext_t *c = &interleave_state.first[i];
     getcontext(c);
     c->uc_stack.ss_sp = interleave_stack[i];
     c->uc_stack.ss_size = sizeof interleave_stack[i];
-    c->uc_link = &interleave_state.back;
-    makecontext(c, (void (*)(void))interleave_start, 1, i);
-    interleave_state.running[i] = true;
+    makecontext(c, (void (*)(void))interleave_act, 1, i);
+    interleave_state.begun[i] = true;
+    setcontext(c);
+}
+
+/* Until its next step, or its end. */
+static __attribute__((noinline)) void interleave_go_on(int i) {
+    interleave_state.current = i;
+    if (interleave_state.begun[i]) interleave_switch(interleave_state.back, interleave_state.actor[i]);
+    else if (_setjmp(interleave_state.back) == 0) interleave_begin(i);
+    interleave_state.current = -1;
 }
 
 static inline void interleave_once(void) {
     interleave_state.depth = 0;
-    interleave_prepare(0);
-    interleave_prepare(1);
+    interleave_state.running[0] = interleave_state.running[1] = true;
     while (interleave_state.running[0] || interleave_state.running[1]) {
         int who = interleave_state.running[0] ? 0 : 1;
         if (interleave_state.running[0] && interleave_state.running[1] && interleave_state.waits >= 0) {
@@ -77,9 +95,7 @@ static inline void interleave_once(void) {
             who = interleave_state.choice[interleave_state.depth++];
         }
         interleave_state.waits = -1;
-        interleave_state.current = who;
-        swapcontext(&interleave_state.back, &interleave_state.actor[who]);
-        interleave_state.current = -1;
+        interleave_go_on(who);
     }
 }
 
