@@ -4,7 +4,8 @@
  *     #include "tests/unit/interleave.h"
  *     #include "sched/runq.c"
  *
- * The orders are sequentially consistent ones; what weaker orders leave open is argued where the code stands. */
+ * The orders are sequentially consistent ones; what weaker orders leave open is argued where the code stands. Where all orders are
+ * too many, interleave_state.bound says how often at most an actor is interrupted that could have gone on. */
 #ifndef TESTS_UNIT_INTERLEAVE_H
 #define TESTS_UNIT_INTERLEAVE_H
 
@@ -27,7 +28,7 @@ static inline long interleave_wait(void);
 #define __atomic_compare_exchange_n(p, e, v, weak, good, bad) \
     (interleave_step(), __atomic_compare_exchange_n((p), (e), (v), weak, good, bad))
 
-enum { INTERLEAVE_STEPS = 200 };
+enum { INTERLEAVE_STEPS = 1000, INTERLEAVE_WAITS = 2000 /* in one order: nobody will end this */ };
 static struct {
     jmp_buf back, actor[2];            /* changed between without a system call, of which swapcontext makes one */
     ucontext_t first[2];               /* the stacks the actors begin on */
@@ -36,8 +37,12 @@ static struct {
     bool running[2];
     int current;                       /* actor that runs, -1: none */
     int waits;                         /* actor that lets the other one go first, -1: none */
-    uint8_t choice[INTERLEAVE_STEPS];  /* who went on at each step at which both could */
+    uint8_t choice[INTERLEAVE_STEPS];  /* at each step at which both could go on: 1, not the one that was on */
     int depth, fixed;                  /* choices of this run; of those, given by the last one */
+    int last;                          /* who was on */
+    int bound, interrupted;            /* how often it may be interrupted, 0: any number; how often it was */
+    unsigned waited;
+    bool stuck;                        /* who is left waits for what nobody will do */
 } interleave_state = { .current = -1, .waits = -1 };
 static char interleave_stack[2][64 << 10];
 
@@ -51,6 +56,7 @@ static void interleave_step(void) {
 
 static inline long interleave_wait(void) {
     interleave_state.waits = interleave_state.current;
+    interleave_state.stuck = ++interleave_state.waited > INTERLEAVE_WAITS;
     interleave_step();
     return 0;
 }
@@ -82,20 +88,32 @@ static __attribute__((noinline)) void interleave_go_on(int i) {
     interleave_state.current = -1;
 }
 
+/* Both can go on, and nobody waits. */
+static inline int interleave_choose(void) {
+    if (interleave_state.bound && interleave_state.interrupted == interleave_state.bound) return interleave_state.last;
+    if (interleave_state.depth >= INTERLEAVE_STEPS) exit(3);
+    if (interleave_state.depth >= interleave_state.fixed) interleave_state.choice[interleave_state.depth] = 0;
+    int other = interleave_state.choice[interleave_state.depth++];
+    interleave_state.interrupted += other;
+    return interleave_state.last ^ other;
+}
+
 static inline void interleave_once(void) {
-    interleave_state.depth = 0;
+    interleave_state.depth = interleave_state.last = interleave_state.interrupted = 0;
+    interleave_state.waited = 0;
+    interleave_state.stuck = false;
     interleave_state.running[0] = interleave_state.running[1] = true;
     while (interleave_state.running[0] || interleave_state.running[1]) {
         int who = interleave_state.running[0] ? 0 : 1;
-        if (interleave_state.running[0] && interleave_state.running[1] && interleave_state.waits >= 0) {
-            who = !interleave_state.waits;
-        } else if (interleave_state.running[0] && interleave_state.running[1]) {
-            if (interleave_state.depth >= INTERLEAVE_STEPS) exit(3);
-            if (interleave_state.depth >= interleave_state.fixed) interleave_state.choice[interleave_state.depth] = 0;
-            who = interleave_state.choice[interleave_state.depth++];
-        }
+        if (interleave_state.running[0] && interleave_state.running[1])
+            who = interleave_state.waits >= 0 ? !interleave_state.waits : interleave_choose();
         interleave_state.waits = -1;
+        interleave_state.last = who;
         interleave_go_on(who);
+        if (!interleave_state.stuck) continue;
+        interleave_state.waits = -1;
+        interleave_state.begun[0] = interleave_state.begun[1] = false; /* where they are they stay */
+        return;
     }
 }
 
@@ -123,7 +141,7 @@ static inline void interleave(void (*before)(void), void (*one)(void), void (*ot
         before();
         interleave_once();
         orders++;
-        if (!good()) {
+        if (!good() || !expect(!interleave_state.stuck)) {
             diag("in order %ld", orders);
             return;
         }
