@@ -85,7 +85,7 @@ $(command_objects): OPT.release := -Os
 $B/gomalloc: $(command_objects) $B/libgomalloc.a
 	$(CC) -no-pie -o $@ $(command_objects) $B/libgomalloc.a -lm $(UNWIND)
 
--include $(shell find $B/obj -name '*.d' 2>/dev/null)
+-include $(shell find $B/obj $B/tests -name '*.d' 2>/dev/null)
 
 # ---- tests. A test is a program or a script; tests/exec says how each kind is run.
 

@@ -69,6 +69,7 @@ struct gs_hooks {
     struct gs_g *(*poll)(int64_t wait_ns);
     bool (*interrupt)(void);           /* makes a waiting poll return; false: it cannot be reached */
     bool (*poll_wanted)(void);         /* somebody waits for a descriptor */
+    bool (*poll_late)(void);           /* who waits in poll is to come back sooner than it will */
     void (*fork_child)(void);
 };
 extern GM_HIDDEN struct gs_hooks gs_hooks;

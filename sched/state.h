@@ -21,6 +21,7 @@ struct gs_sched {
     struct gs_m *keeper;       /* the idle M that sleeps until a timer or a descriptor is due */
     bool in_poller;            /* there is a keeper, or a claimed one has not left the poller yet */
     int64_t keeper_until;      /* nanotime; INT64_MAX: no timer */
+    bool keeper_polls;         /* it sleeps in the poller, which there was not before somebody waited for a descriptor */
     struct gs_g *free;         /* dead goroutines, with stacks of the default size or with none: single ones */
     struct gs_g *magazines;    /* and those with stacks in magazines */
     uint64_t id_next;

@@ -7,7 +7,12 @@
  * is kept all the same: the claimed one has a P, and who runs out of work while holding the last P becomes the keeper.
  *
  * So: while a timer is pending or somebody waits for a descriptor, a P is held or there is a keeper. gs_hand_off, which can make the
- * last P idle without an M that looks, wakes one for that. */
+ * last P idle without an M that looks, wakes one for that.
+ *
+ * There can be a keeper while every P is held: an M that came back from a blocked call and found none, or one that slept on when
+ * others were woken. Then a timer that is due before the keeper wakes is nobody else's business as long as a P is held, and so is a
+ * descriptor, if the keeper sleeps outside of the poller. So whoever makes a P idle looks whether the keeper sleeps for too
+ * long (keeper_late), and has it claimed and called for that P: it finds nothing to do and begins anew. */
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
@@ -202,9 +207,18 @@ int64_t gs_earliest_timer(void) {
 
 static bool poll_wanted(void) { return gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)(); }
 
+/* There is a keeper, and it sleeps for longer than it may: something is due at `first`, or it does not see what is waited for.
+ * The lock is held. */
+static bool keeper_late(int64_t first) {
+    if (!gs_sched.keeper) return false;
+    return gs_sched.keeper_until > first || (poll_wanted() && (!gs_sched.keeper_polls || gm_load_relaxed(&gs_hooks.poll_late)()));
+}
+
 /* The last P is to become idle and nobody would keep the time. The lock is held. */
 static bool keeper_missing(void) {
-    return gs_sched.idle_p_count + 1 == gs_sched.procs && !gs_sched.in_poller && (poll_wanted() || gs_earliest_timer() != INT64_MAX);
+    if (gs_sched.idle_p_count + 1 < gs_sched.procs) return false;
+    int64_t first = gs_earliest_timer();
+    return gs_sched.in_poller ? keeper_late(first) : first != INT64_MAX || poll_wanted();
 }
 
 void gs_hand_off(struct gs_p *p) {
@@ -227,19 +241,22 @@ void gs_hand_off(struct gs_p *p) {
 
 /* ---- the keeper */
 
-static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
+/* False: m is not; *late then, if there is one that is to be called. */
+static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest, bool *late) {
     bool wanted = poll_wanted();
     gs_sched_lock();
     int64_t until = gs_earliest_timer();
     bool keep = !m->locked_g && !gs_sched.in_poller && !gs_sched.stopping && (until != INT64_MAX || wanted);
+    *late = !keep && keeper_late(until);
+    *poll = gm_load_relaxed(&gs_hooks.poll) != NULL; /* also if nobody waits yet: somebody may while we sleep */
     if (keep) {
         gs_sched.keeper = m;
         gs_sched.in_poller = m->polling = true;
         gs_sched.keeper_until = until;
+        gs_sched.keeper_polls = *poll;
     }
     gs_sched_unlock();
     *earliest = until;
-    *poll = gm_load_relaxed(&gs_hooks.poll) != NULL; /* also if nobody waits yet: somebody may while we sleep */
     return keep;
 }
 
@@ -259,10 +276,23 @@ static void end_keeping(struct gs_m *m) {
     m->next_p = NULL;
 }
 
+/* For an idle P, if there still is one: whoever holds the last one comes by here as well. */
+static void call_late_keeper(void) {
+    gs_sched_lock();
+    struct gs_m *keeper = gs_sched.keeper;
+    struct gs_p *p = !gs_sched.stopping && keeper_late(gs_earliest_timer()) ? gs_idle_get() : NULL;
+    if (p) gs_sched.keeper = NULL;
+    gs_sched_unlock();
+    if (p && !call_keeper(keeper, p, false)) gs_start_m(p, false);
+}
+
 bool gs_keep_time(struct gs_m *m) {
-    bool poll;
+    bool poll, late;
     int64_t until;
-    if (!become_keeper(m, &poll, &until)) return false;
+    if (!become_keeper(m, &poll, &until, &late)) {
+        if (late) call_late_keeper();
+        return false;
+    }
     int64_t wait = -1;
     if (until != INT64_MAX) {
         wait = until - (int64_t)gm_os_nanotime();
@@ -280,6 +310,7 @@ bool gs_keep_time(struct gs_m *m) {
     return true;
 }
 
+/* Without an idle P there is nothing to do now: see keeper_late. */
 void gs_timer_added(int64_t when) {
     struct gs_m *keeper = NULL;
     gs_sched_lock();
