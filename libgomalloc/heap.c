@@ -145,13 +145,16 @@ static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, bool any
 /* The heap has grown by `grown` bytes although pages lie idle: they do not fit what is asked for. What
  * exceeds 1/16 of the memory in use goes back to the kernel, up to what the heap has grown by, so that the
  * peak of the resident memory stays near what is in use. The total given back this way is bounded by the
- * heap's size, and so is its cost. */
+ * heap's size, and so is its cost.
+ * While much lies free in spans, what is taken of pages that had gone back counts as growth too: as the lowest fitting
+ * run is taken whether memory stands behind it or not, idle pages elsewhere would add to the peak. */
 static void pay_for_growth(size_t grown) {
     gm_huge_consider();
     gm_lock(&heap_lock);
     const struct gm_pageindex *ix = &gm_space.primary.index;
     size_t dirty = (ix->free_pages - ix->zero_pages) << GM_PAGE_SHIFT;
     size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + GROW_MIN;
+    if (gm_load_relaxed(&gm_heap_crowded)) allowed = GROW_MIN;
     gm_unlock(&heap_lock);
     if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
 }
@@ -216,6 +219,17 @@ static void keep_limit(void) {
     if (want > dirty) squeeze(want - dirty);
 }
 
+/* While the heap is crowded: what it has taken of unbacked pages, in pieces worth a look; else 0. Heap lock. */
+static size_t owed(size_t pages) {
+    enum { LEAST = 64 * 1024 };
+    static size_t bytes;
+    bytes += pages << GM_PAGE_SHIFT;
+    if (bytes < LEAST) return 0;
+    size_t due = bytes;
+    bytes = 0;
+    return due;
+}
+
 /* Gives the record its pages, where `room` more are free behind them. False: out of memory. Heap lock. */
 static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t align_pages, bool anywhere, bool *zero,
                          size_t *grown) {
@@ -228,7 +242,9 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t a
     *zero = gm_pageindex_take(&a->index, page, npages) == npages && !lazily_released;
     bool crowded = gm_load_relaxed(&gm_heap_crowded);
     gm_huge_placed(a, page, npages, s->cls != 0 && !crowded);
-    gm_count_add(&gm_heap_fresh, (crowded ? npages : unbacked - a->index.zero_pages) << GM_PAGE_SHIFT);
+    unbacked -= a->index.zero_pages;
+    gm_count_add(&gm_heap_fresh, (crowded ? npages : unbacked) << GM_PAGE_SHIFT);
+    if (crowded) *grown = owed(unbacked);
     note_need((ptrdiff_t)npages);
     s->arena = a;
     gm_store_relaxed(&s->start, a->base + (page << GM_PAGE_SHIFT));

@@ -80,10 +80,11 @@ static uint64_t step(void) {
     uint64_t budget = gm_pace_budget(&pace, now, excess, need.goal);
     if (excess == 0) return LOOK_NS;
     size_t done;
+    uint64_t start = gm_os_thread_time(); /* on a busy machine the clock would charge us with others' time */
     if (gm_conf.scavenge == GM_SCAVENGE_EAGER) done = gm_heap_scavenge(excess);
-    else if (budget > 0) done = gm_heap_scavenge_idle(excess, now + budget);
+    else if (budget > 0) done = gm_heap_scavenge_idle(excess, now + 4 * budget);
     else return SECOND_NS / 100;
-    uint64_t spent = gm_os_nanotime() - now;
+    uint64_t spent = gm_os_thread_time() - start;
     gm_pace_spent(&pace, spent);
     gm_store_relaxed(&worked_ns, worked_ns + spent);
     released_bytes += done;
@@ -115,7 +116,7 @@ static void fall(void) {
         lowest = SIZE_MAX;
     }
     if (need.used >= lowest) return; /* it went up and down again: another round, not more of the fall */
-    uint64_t start = gm_os_thread_time(); /* on a busy machine the clock would charge us with others' time */
+    uint64_t start = gm_os_thread_time(); /* as in step */
     account += (int64_t)((now - counted) / SHARE);
     if (account > MOST_NS) account = MOST_NS;
     counted = now;
@@ -144,13 +145,13 @@ GM_COLD void gm_scavenge_inline(void) {
 }
 
 uint64_t gm_scavenge_asleep(unsigned looks) {
-    uint64_t now = gm_os_nanotime();
+    uint64_t now = gm_os_nanotime(), start = gm_os_thread_time();
     if (gm_conf.scavenge == GM_SCAVENGE_OFF || gm_load_relaxed(&background) || looks > GM_SCAVENGE_LOOKS) return 0;
     if (looks == 0 || !begin()) return SECOND_NS / 2;
     if (looks == GM_SCAVENGE_LOOKS) { /* for five seconds nobody has needed anything */
         if (tidy_above) released_bytes += tidy_above(now + SECOND_NS / 50, true);
         released_bytes += gm_heap_scavenge_until(SIZE_MAX, now + SECOND_NS / 20);
-        gm_store_relaxed(&worked_ns, worked_ns + (gm_os_nanotime() - now));
+        gm_store_relaxed(&worked_ns, worked_ns + (gm_os_thread_time() - start));
     } else {
         step();
     }
@@ -202,11 +203,11 @@ static void collapse(uint64_t until) {
 /* Once a second, for at most a hundredth of that time: the caches of sleeping threads, and dense chunks. */
 static void tidy(void) {
     static uint64_t next;
-    uint64_t now = gm_os_nanotime();
+    uint64_t now = gm_os_nanotime(), start = gm_os_thread_time();
     if (!tidy_above || now < next || !begin()) return;
     released_bytes += tidy_above(now + SECOND_NS / 100, false);
     collapse(now + SECOND_NS / 100);
-    gm_store_relaxed(&worked_ns, worked_ns + (gm_os_nanotime() - now));
+    gm_store_relaxed(&worked_ns, worked_ns + (gm_os_thread_time() - start));
     end();
     next = now + SECOND_NS;
 }
