@@ -49,6 +49,7 @@
 #include "gc/cycle.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "gc/crew.h"
 #include "gc/fork.h"
@@ -86,7 +87,8 @@ bool gc_is_on(void) { return on; }
 
 static void arm_trigger(void) {
     gm_store_relaxed(&gm_hooks.trigger, automatic ? pacer.trigger : INT64_MAX);
-    if (gm_load_relaxed(&gm_hooks.heap_out) < pacer.trigger || !automatic) gm_store_relaxed(&gm_hooks.armed, 0);
+    bool due = automatic && gm_load_relaxed(&gm_hooks.heap_out) >= pacer.trigger;
+    if (phase == IDLE && !due) gm_store_relaxed(&gm_hooks.armed, 0); /* a cycle in progress wants to be moved on */
 }
 
 /* ---- marking, while the world is held or in a child */
@@ -322,7 +324,15 @@ static bool before_growth(void) {
     return true;
 }
 
-/* On the library's own thread, where no allocation waits: what is left of a cycle, one that is overdue. */
+/* Deeper than a sweep, whose list of dead slots would keep the objects that come to live there. */
+static GM_NOINLINE void wash(void) {
+    char below[12 * 1024];
+    memset(below, 0, sizeof below);
+    __asm__ volatile("" : : "r"(below) : "memory");
+}
+
+/* On the library's own thread, where no allocation waits: what is left of a cycle, one that is overdue. Nobody stands on its
+ * stack in the eyes of a cycle, so all of it is looked at. */
 static void tick(void) {
     if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) {
         if (!gm_try_lock(&cycle_lock)) return;
@@ -333,6 +343,7 @@ static void tick(void) {
     gc_stop_spilled(poll_from);
     while (gm_load_relaxed(&phase) == SWEEPING && gc_sweep_some(GROWTH_PAGES)) continue;
     if (gm_load_relaxed(&phase) == SWEEPING) gc_stop_spilled(poll_from);
+    wash();
 }
 
 /* ---- by call */
@@ -408,13 +419,24 @@ bool gc_enable(bool enable) {
     return before;
 }
 
+/* Cycle lock. */
+static void set_pace(int64_t percent) {
+    gc_pacer_set(&pacer, percent, gm_gc_heap_limit());
+    arm_trigger();
+}
+
 int64_t gc_set_percent(int64_t percent) {
     gm_lock(&cycle_lock);
     int64_t before = pacer.percent;
-    gc_pacer_set(&pacer, percent, pacer.limit);
-    arm_trigger();
+    set_pace(percent);
     gm_unlock(&cycle_lock);
     return before;
+}
+
+static void limit_changed(void) {
+    gm_lock(&cycle_lock);
+    set_pace(pacer.percent);
+    gm_unlock(&cycle_lock);
 }
 
 void gc_cycle_lock(void) { gm_lock(&cycle_lock); }
@@ -462,6 +484,7 @@ void gc_init(void) {
     last_cycle = gm_os_coarse_time();
     last_marked = gm_os_nanotime();
     gm_hooks.out_of_memory = out_of_memory;
+    gm_hooks.limit_changed = limit_changed;
     gm_hooks.fork_prepare = gc_fork_prepare;
     gm_hooks.fork_parent = gc_fork_parent;
     gm_hooks.fork_child = gc_fork_child;
