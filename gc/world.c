@@ -14,7 +14,7 @@
  *     -> as many threads as there are slots? held.   else list again: somebody was born meanwhile
  *
  * Only running threads make threads, so once all known ones stand and the kernel's count (the link count of
- * /proc/self/task, one system call) is theirs, there are no others. Threads are born and die with all signals
+ * /proc/self/task, one system call) is theirs, there are no others. While they run, files are read apart (gm_os_apart). Threads are born and die with all signals
  * blocked; both pass in microseconds: such a thread answers late or is gone from the list.
  *
  * The handler runs on threads of any kind, also those whose thread register is not the C library's. So
@@ -203,10 +203,15 @@ static const char *word_of(int tid, const char *file, const char *ends, char *te
     return text;
 }
 
-static void name_thread(struct gm_out *out, int tid, const char *what) {
-    char comm[64], place[128], state = gm_os_thread_state(tid);
-    gm_out_printf(out, "thread %d (%s) %s, state %c, system call %s", tid, word_of(tid, "comm", "\n", comm, sizeof comm), what,
-                  state ? state : '-', word_of(tid, "syscall", " \n", place, sizeof place));
+struct culprit {
+    int tid;
+    struct gm_out *out;
+};
+static void name_culprit(void *culprit) {
+    const struct culprit *c = culprit;
+    char comm[64], place[128], state = gm_os_thread_state(c->tid);
+    gm_out_printf(c->out, "thread %d (%s) does not stop, state %c, system call %s", c->tid, word_of(c->tid, "comm", "\n", comm, sizeof comm),
+                  state ? state : '-', word_of(c->tid, "syscall", " \n", place, sizeof place));
 }
 
 /* ---- asking */
@@ -277,23 +282,30 @@ static const char *meet(int tid) {
     return NULL;
 }
 
-struct asking { int self; const char *why; };
+/* Signals whoever is in the list and has no slot. */
+struct asking {
+    int self, reader; /* not to be asked */
+    const char *why;  /* NULL, or what stood against it */
+};
 static bool ask_one(int tid, void *arg) {
     struct asking *a = arg;
-    if (tid != a->self) a->why = meet(tid);
+    if (tid != a->self && tid != a->reader) a->why = meet(tid);
     return a->why == NULL;
 }
 
-/* Signals whoever is in the list and has no slot. NULL, or what stood against it. */
-static const char *ask_everybody(int self) {
-    struct asking a = { .self = self };
-    return gm_os_each_number("/proc/self/task", ask_one, &a) ? a.why : "cannot open /proc/self/task";
+static void ask_everybody(void *asking) {
+    struct asking *a = asking;
+    a->reader = gm_os_gettid();
+    if (!gm_os_each_number("/proc/self/task", ask_one, a)) a->why = "cannot open /proc/self/task";
 }
 
-/* Whoever has not answered: has it gone? A leader that has exited stays listed, as a zombie. Returns the tid
- * of one that still has to answer, 0 if there is none; `asleep`: it is known not to be runnable. */
-static int look_for_the_gone(bool *asleep) {
-    int late = 0;
+/* Whoever has not answered: has it gone? A leader that has exited stays listed, as a zombie. */
+struct late {
+    int tid;     /* one that still has to answer; 0: there is none */
+    bool asleep; /* it is known not to be runnable */
+};
+static void look_for_the_gone(void *late) {
+    struct late *l = late;
     for (unsigned i = 0; i < used; i++) {
         struct slot *s = &slots[i];
         uint32_t asked = state_of(generation, ASKED);
@@ -301,15 +313,13 @@ static int look_for_the_gone(bool *asleep) {
         char state = gm_os_thread_state(s->thread.tid);
         bool gone = state == 0 && !gm_os_thread_exists(s->thread.tid), zombie = state == 'Z' || state == 'X';
         if (!gone && !zombie) {
-            late = s->thread.tid;
-            *asleep = state != 'R';
+            *l = (struct late){ s->thread.tid, state != 'R' };
             continue;
         }
         if (!gm_cas_acquire(&s->state, &asked, state_of(generation, zombie ? NOT_ASKED : GONE))) continue;
         gm_sub_relaxed(&pending, 1);
         present -= gone;
     }
-    return late;
 }
 
 /* True when all have answered or are gone. */
@@ -319,11 +329,11 @@ static bool wait_for_answers(uint64_t start, struct gm_out *why) {
     for (uint32_t left; (left = gm_load_acquire(&pending)) != 0;) {
         gm_os_futex_wait(&pending, left, patience);
         if (gm_load_acquire(&pending) == 0) break;
-        bool asleep = false;
-        int late = look_for_the_gone(&asleep);
+        struct late late = { 0 };
+        gm_os_apart(look_for_the_gone, &late);
         uint64_t waited = gm_os_nanotime() - start;
-        if (late != 0 && (waited > RUNNING_NS || (asleep && waited > NOT_RUNNING_NS))) {
-            name_thread(why, late, "does not stop");
+        if (late.tid != 0 && (waited > RUNNING_NS || (late.asleep && waited > NOT_RUNNING_NS))) {
+            gm_os_apart(name_culprit, &(struct culprit){ late.tid, why });
             return false;
         }
         patience = gm_min(2 * patience, FIRST_LOOK_NS);
@@ -338,12 +348,12 @@ static unsigned count_threads(void) {
 }
 
 static bool gather(uint64_t start, struct gm_out *why) {
-    int self = gm_os_gettid();
+    struct asking a = { .self = gm_os_gettid() };
     for (;;) {
         unsigned before = used;
-        const char *refused = ask_everybody(self);
-        if (refused) {
-            gm_out_str(why, refused);
+        gm_os_apart(ask_everybody, &a);
+        if (a.why) {
+            gm_out_str(why, a.why);
             return false;
         }
         if (!wait_for_answers(start, why)) return false;
