@@ -30,18 +30,17 @@
  * blocked, or is not scheduled, after RUNNING_NS.
  * The parent of a vfork (posix_spawn, system, popen) hears no signals until its child has executed; as the kernel
  * shows its stack pointer, but not its registers, it is waited for like the rest. A process that shares this
- * memory without being a thread (clone(CLONE_VM)) cannot be stopped at all: while it lives every hold is refused.
- * The word for "shares" is kcmp's; where that is forbidden, such processes go unseen. */
+ * memory without being a thread (clone(CLONE_VM)) cannot be stopped at all: while it lives every hold is refused. */
 #define _GNU_SOURCE 1
 #include "gc/world.h"
 
+#include "gc/culprit.h"
 #include "gc/published.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <linux/kcmp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -198,26 +197,6 @@ bool gc_world_start(void) {
     return ok;
 }
 
-/* ---- a thread by name */
-
-/* The first word of what a file of the thread says, up to one of `ends`; "?" if it says nothing. */
-static const char *word_of(int tid, const char *file, const char *ends, char *text, size_t size) {
-    if (gm_os_read_thread_file(tid, file, text, size) == 0) return "?";
-    text[strcspn(text, ends)] = 0;
-    return text;
-}
-
-struct culprit {
-    int tid;
-    struct gm_out *out;
-};
-static void name_culprit(void *culprit) {
-    const struct culprit *c = culprit;
-    char comm[64], place[128], state = gm_os_thread_state(c->tid);
-    gm_out_printf(c->out, "thread %d (%s) does not stop, state %c, system call %s", c->tid, word_of(c->tid, "comm", "\n", comm, sizeof comm),
-                  state ? state : '-', word_of(c->tid, "syscall", " \n", place, sizeof place));
-}
-
 /* ---- asking */
 
 static void set_phase(struct slot *s, unsigned phase) { gm_store_release(&s->state, state_of(generation, phase)); }
@@ -347,7 +326,7 @@ static bool wait_for_answers(uint64_t start, struct gm_out *why) {
         gm_os_apart(look_for_the_gone, &late);
         uint64_t waited = gm_os_nanotime() - start;
         if (late.tid != 0 && (waited > RUNNING_NS || (late.asleep && waited > NOT_RUNNING_NS))) {
-            gm_os_apart(name_culprit, &(struct culprit){ late.tid, why });
+            gc_culprit_late(why, late.tid);
             return false;
         }
         patience = gm_min(2 * patience, FIRST_LOOK_NS);
@@ -397,25 +376,13 @@ static bool gather(uint64_t start, struct gm_out *why) {
 
 /* ---- processes that share this memory */
 
-static int sharer_among_children(int tid) {
-    char text[4096];
-    if (gm_os_read_thread_file(tid, "children", text, sizeof text) == 0) return 0;
-    for (const char *p = text; *p != 0;) {
-        int pid = atoi(p);
-        if (pid > 0 && syscall(SYS_kcmp, gm_os_getpid(), pid, KCMP_VM, 0, 0) == 0) return pid;
-        p += strcspn(p, " ");
-        p += strspn(p, " \n");
-    }
-    return 0;
-}
-
 /* The pid of a child that shares our memory; 0: none. All threads stand, so none can be made meanwhile. */
 static int find_sharer(void) {
     siginfo_t info;
     if (syscall(SYS_waitid, P_ALL, 0, &info, WNOHANG | WNOWAIT | WEXITED | __WALL, NULL) != 0) return 0; /* no children at all */
-    int pid = sharer_among_children(gm_os_gettid());
+    int pid = gc_culprit_sharer(gm_os_gettid());
     for (unsigned i = 0; pid == 0 && i < used; i++)
-        if (slots[i].state != state_of(generation, GONE)) pid = sharer_among_children(slots[i].thread.tid);
+        if (slots[i].state != state_of(generation, GONE)) pid = gc_culprit_sharer(slots[i].thread.tid);
     return pid;
 }
 
