@@ -145,21 +145,33 @@ size_t gm_os_physical_memory(void) {
     return (size_t)info.totalram * info.mem_unit;
 }
 
-enum gm_os_where gm_os_where(const void *p) {
+struct question {
+    uintptr_t address, here; /* here: on the caller's stack */
+    enum gm_os_where where;
+};
+
+/* Apart, as it reads files. */
+static void find_out(void *question) {
+    struct question *q = question;
     struct gm_maps maps;
     struct gm_mapping m;
-    uintptr_t address = (uintptr_t)p, here = (uintptr_t)__builtin_frame_address(0);
-    enum gm_os_where where = GM_AT_NOTHING;
-    if (!gm_maps_open(&maps)) return GM_AT_ANONYMOUS; /* no /proc: leave the verdict to the C library */
+    if (!gm_maps_open(&maps)) return;
+    q->where = GM_AT_NOTHING;
     while (gm_maps_next(&maps, &m)) {
-        if (address < m.start || address >= m.end) continue;
-        if (!m.readable || !m.writable) where = GM_AT_NOTHING;
-        else if ((here >= m.start && here < m.end) || m.kind == GM_MAPPING_STACK) where = GM_AT_STACK;
-        else if (m.kind == GM_MAPPING_FILE || (m.follows_file && address < gm_maps_image_end(maps.image))) where = GM_AT_FILE;
-        else if (m.kind == GM_MAPPING_BRK) where = GM_AT_BRK;
-        else where = GM_AT_ANONYMOUS;
+        if (q->address < m.start || q->address >= m.end) continue;
+        if (!m.readable || !m.writable) q->where = GM_AT_NOTHING;
+        else if ((q->here >= m.start && q->here < m.end) || m.kind == GM_MAPPING_STACK) q->where = GM_AT_STACK;
+        else if (m.kind == GM_MAPPING_FILE || (m.follows_file && q->address < gm_maps_image_end(maps.image))) q->where = GM_AT_FILE;
+        else if (m.kind == GM_MAPPING_BRK) q->where = GM_AT_BRK;
+        else q->where = GM_AT_ANONYMOUS;
         break;
     }
     gm_maps_close(&maps);
-    return where;
+}
+
+enum gm_os_where gm_os_where(const void *p) {
+    /* No /proc: the verdict is left to the C library. */
+    struct question q = { (uintptr_t)p, (uintptr_t)__builtin_frame_address(0), GM_AT_ANONYMOUS };
+    gm_os_apart(find_out, &q);
+    return q.where;
 }

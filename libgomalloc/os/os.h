@@ -110,8 +110,10 @@ unsigned gm_os_helpers(void);
 void gm_os_count_helper(int change);
 /* Child of a fork: there are none. */
 void gm_os_forget_library_threads(void);
-/* Threads of the process that still run: a main thread that has ended does not count. */
+/* Threads of the process that still run: a main thread that has ended does not count. UINT_MAX: unknown. */
 unsigned gm_os_threads_alive(void);
+/* Whether the main thread has ended and others have not; to be asked where /proc can be seen. */
+bool gm_os_main_ended(void);
 /* A key whose `at_exit` runs when a thread that has set it (to other than NULL) ends; the key's value
  * is NULL by then and may be set again for another round (POSIX: at least 4 rounds). */
 bool gm_os_thread_key(void (*at_exit)(void *), unsigned *key);
@@ -138,6 +140,11 @@ char gm_os_thread_state(int tid);
 /* Calls fn for each entry of a folder that is a number (a thread, a descriptor), until it answers false. False: the
  * folder cannot be opened. */
 bool gm_os_each_number(const char *folder, bool (*fn)(int n, void *arg), void *arg);
+
+/* Calls fn(arg) where the files that it opens and closes take no descriptor number away from the program: on a thread of its
+ * own while the caller waits, if there are other threads. fn takes no lock, stays below 16 KiB of stack, and does nothing that
+ * lasts; what it calls may be called by the caller. */
+void gm_os_apart(void (*fn)(void *arg), void *arg);
 
 /* ---- process */
 

@@ -2,6 +2,7 @@
 #include "libgomalloc/os/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -106,9 +107,18 @@ unsigned gm_os_threads_alive(void) {
     struct stat s;
     int saved = errno;
     unsigned n = stat("/proc/self/task", &s) == 0 && s.st_nlink > 2 ? (unsigned)s.st_nlink - 2 : UINT_MAX;
-    if (n == 2 && gm_os_thread_state(gm_os_getpid()) == 'Z') n = 1;
+    if (n == 2 && gm_os_main_ended()) n = 1;
     errno = saved;
     return n;
+}
+
+/* /proc/self is the main thread's, and what has ended is in no folder any more. */
+bool gm_os_main_ended(void) {
+    char start;
+    int saved = errno;
+    bool ended = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/cwd", &start, sizeof start) < 0 && errno == ENOENT;
+    errno = saved;
+    return ended;
 }
 
 bool gm_os_thread_key(void (*at_exit)(void *), unsigned *key) {
