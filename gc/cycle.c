@@ -49,7 +49,6 @@
 #include "gc/cycle.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "gc/crew.h"
 #include "gc/fork.h"
@@ -324,15 +323,7 @@ static bool before_growth(void) {
     return true;
 }
 
-/* Deeper than a sweep, whose list of dead slots would keep the objects that come to live there. */
-static GM_NOINLINE void wash(void) {
-    char below[12 * 1024];
-    memset(below, 0, sizeof below);
-    __asm__ volatile("" : : "r"(below) : "memory");
-}
-
-/* On the library's own thread, where no allocation waits: what is left of a cycle, one that is overdue. Nobody stands on its
- * stack in the eyes of a cycle, so all of it is looked at. */
+/* On the library's own thread, where no allocation waits: what is left of a cycle, one that is overdue. */
 static void tick(void) {
     if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) {
         if (!gm_try_lock(&cycle_lock)) return;
@@ -343,7 +334,6 @@ static void tick(void) {
     gc_stop_spilled(poll_from);
     while (gm_load_relaxed(&phase) == SWEEPING && gc_sweep_some(GROWTH_PAGES)) continue;
     if (gm_load_relaxed(&phase) == SWEEPING) gc_stop_spilled(poll_from);
-    wash();
 }
 
 /* ---- by call */

@@ -60,7 +60,7 @@ GM_NOINLINE bool gc_stop_spilled(bool (*f)(uintptr_t from)) {
     __builtin_unwind_init();
     if (_setjmp(here.registers)) return false;
     bool done = f((uintptr_t)&here);
-    wash(); /* a stack nobody stands on is looked at whole: the library's own thread's, and those of threads that have ended */
+    wash(); /* the program's next frames may have holes; and the stacks of threads that have ended are looked at whole */
     __asm__ volatile("" : : "r"(&here) : "memory");
     return done;
 }
