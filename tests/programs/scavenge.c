@@ -172,7 +172,8 @@ TEST_LIMIT(the_process_ends_with_its_last_thread, 20) {
 
 /* A steady state: two thirds of the data stay, a third goes and comes in other sizes, round after round, with rests. The same work with and without the
  * scavenger, in programs of their own. */
-enum { STEADY_LIVE = 20000, STEADY_ROUNDS = 60, STEADY_THREADS = 4 };
+enum { STEADY_LIVE = 20000, STEADY_THREADS = 4 };
+static int steady_rounds(void) { return check_stress() ? 600 : 60; }
 static pthread_barrier_t steady_round;
 
 /* What has been so far: faults, and ns the scavenger has worked. */
@@ -192,7 +193,7 @@ static void *steady_work(void *number) {
     long faults = 0, faults_then = 0;
     uint64_t worked = 0, worked_then = 0;
     int64_t end = 0, start = 0;
-    for (int round = 0; round < STEADY_ROUNDS; round++) {
+    for (int round = 0; round < steady_rounds(); round++) {
         if (number == NULL && round == 0) steady_look(&faults_then, &worked_then, &start);
         pthread_barrier_wait(&steady_round);
         for (int i = 0; i < STEADY_LIVE; i++) {
@@ -244,7 +245,8 @@ static void steady_costs(unsigned threads) {
          100.0 * (double)worked[1] / (double)took[1], (double)took[1] / 1e6);
     expect_eq(worked[0], 0);
     expect_at_most(worked[1], took[1] / 100);
-    expect_at_most(faults[1], faults[0] + faults[0] / 10);
+    /* A tenth; and in the short form, a tenth of a heap that one takes for fallen before it knows its rounds. */
+    expect_at_most(faults[1], faults[0] + faults[0] / (check_stress() ? 10 : 5));
 }
 TEST_LIMIT(a_steady_state_of_one_thread_costs_little, 60) { steady_costs(1); }
 TEST_LIMIT(a_steady_state_of_threads_costs_little, 60) { steady_costs(STEADY_THREADS); }
