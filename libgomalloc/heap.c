@@ -36,6 +36,7 @@ enum { ASK_FROM = 4 << 20 };
 const struct gm_heap_roots gm_heap_roots = { &stats, &pace, &memory_limit };
 bool gm_heap_pending, gm_heap_fallen;
 size_t gm_heap_fresh;
+uint64_t gm_heap_unbacked;
 bool gm_heap_crowded, gm_heap_urgent;
 uint32_t gm_heap_squeezes;
 
@@ -243,6 +244,7 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t a
     bool crowded = gm_load_relaxed(&gm_heap_crowded);
     gm_huge_placed(a, page, npages, s->cls != 0 && !crowded);
     unbacked -= a->index.zero_pages;
+    gm_count_add(&gm_heap_unbacked, unbacked << GM_PAGE_SHIFT);
     gm_count_add(&gm_heap_fresh, (crowded ? npages : unbacked) << GM_PAGE_SHIFT);
     if (crowded) *grown = owed(unbacked);
     note_need((ptrdiff_t)npages);
@@ -409,7 +411,9 @@ static bool resize_locked(struct gm_span *s, size_t npages) {
             if (((first + old + behind) << GM_PAGE_SHIFT) != a->committed || !grow(a, more)) return false;
             if (gm_pageindex_run(&a->index, first + old, more) < more) return false;
         }
-        gm_count_add(&gm_heap_fresh, gm_pageindex_take(&a->index, first + old, more) << GM_PAGE_SHIFT);
+        size_t unbacked = gm_pageindex_take(&a->index, first + old, more);
+        gm_count_add(&gm_heap_fresh, unbacked << GM_PAGE_SHIFT);
+        gm_count_add(&gm_heap_unbacked, unbacked << GM_PAGE_SHIFT);
         note_need((ptrdiff_t)more);
     }
     gm_store_relaxed(&s->npages, (uint32_t)npages);

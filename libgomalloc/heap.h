@@ -30,6 +30,8 @@ void gm_heap_replace(struct gm_span *const *by, unsigned n);
 /* Atomic: bytes of pages without memory behind them that spans have been given, since whoever acts on it set it to 0
  * (central.c). A hint: an update may be lost. */
 extern GM_HIDDEN size_t gm_heap_fresh;
+/* Atomic: all such bytes since the start. */
+extern GM_HIDDEN uint64_t gm_heap_unbacked;
 /* Atomic: much lies free in spans although the heap takes fresh memory (central.c). */
 extern GM_HIDDEN bool gm_heap_crowded;
 /* Atomic: the memory limit is near. */
