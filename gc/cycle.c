@@ -49,7 +49,6 @@
 #include "gc/cycle.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "gc/crew.h"
 #include "gc/fork.h"
@@ -104,15 +103,16 @@ static unsigned workers_for(bool beside) {
     return beside ? gm_max(cpus / 4, 1u) : cpus;
 }
 
-static bool mark_all(bool beside) {
-    if (!gc_roots_scan_private()) return false;
+/* With `scanned` all roots have been looked at. */
+static bool mark_all(bool beside, bool scanned) {
+    if (!scanned && !gc_roots_scan_private()) return false;
     gc_watch_mark();
     gc_mark_drain(gc_crew_hire(workers_for(beside)), gc_crew_run);
     return true;
 }
 
 static bool work_of_child(struct gc_fork_result *result) {
-    if (!mark_all(true)) {
+    if (!mark_all(true, false)) {
         result->incomplete = gc_roots_incomplete();
         return false;
     }
@@ -127,12 +127,12 @@ static bool work_of_child(struct gc_fork_result *result) {
 
 static bool marked_here; /* by the last stop */
 
-/* All roots that must be taken while the world is held. */
-static void scan_held(void) {
+/* All roots that must be taken while the world is held; with `all` the others as well. */
+static bool scan_held(bool all) {
     gc_roots_own_stack(program_from);
     gc_mark_at_stop();
     gc_roots_scan_registers();
-    gc_roots_scan_shared();
+    return gc_roots_scan_held(all);
 }
 
 /* Not if a copy of the process would lack some of its memory (MADV_DONTFORK); and if it is for us to choose, not for a
@@ -143,15 +143,15 @@ static bool can_fork(void) {
 }
 
 static bool stop_work(void) {
-    scan_held();
+    bool fork = can_fork();
     marked_here = false;
-    if (can_fork() && gc_fork_start(work_of_child)) {
+    if (!scan_held(!fork)) return false;
+    if (fork && gc_fork_start(work_of_child)) {
         gc_mark_forget_grey(); /* it is the child's now */
         gc_watch_marking(true);
         return true;
     }
-    marked_here = mark_all(false);
-    return marked_here;
+    return marked_here = mark_all(false, !fork);
 }
 
 static bool white_left; /* a sweep was given up: this cycle takes the colours as they are */
@@ -223,10 +223,7 @@ static bool begin(bool forced) {
 }
 
 /* The snapshot child was of no use. What is white was alive at the flip; what is unreachable now may go. */
-static bool mark_again(void) {
-    scan_held();
-    return marked_here = mark_all(false);
-}
+static bool mark_again(void) { return marked_here = scan_held(true) && mark_all(false, true); }
 
 static void child_done(unsigned outcome) {
     const struct gc_fork_result *r = gc_fork_result();
@@ -324,15 +321,7 @@ static bool before_growth(void) {
     return true;
 }
 
-/* Deeper than a sweep, whose list of dead slots would keep the objects that come to live there. */
-static GM_NOINLINE void wash(void) {
-    char below[12 * 1024];
-    memset(below, 0, sizeof below);
-    __asm__ volatile("" : : "r"(below) : "memory");
-}
-
-/* On the library's own thread, where no allocation waits: what is left of a cycle, one that is overdue. Nobody stands on its
- * stack in the eyes of a cycle, so all of it is looked at. */
+/* On the library's own thread, where no allocation waits: what is left of a cycle, one that is overdue. */
 static void tick(void) {
     if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) {
         if (!gm_try_lock(&cycle_lock)) return;
@@ -343,7 +332,6 @@ static void tick(void) {
     gc_stop_spilled(poll_from);
     while (gm_load_relaxed(&phase) == SWEEPING && gc_sweep_some(GROWTH_PAGES)) continue;
     if (gm_load_relaxed(&phase) == SWEEPING) gc_stop_spilled(poll_from);
-    wash();
 }
 
 /* ---- by call */

@@ -60,7 +60,7 @@ GM_NOINLINE bool gc_stop_spilled(bool (*f)(uintptr_t from)) {
     __builtin_unwind_init();
     if (_setjmp(here.registers)) return false;
     bool done = f((uintptr_t)&here);
-    wash(); /* a stack nobody stands on is looked at whole: the library's own thread's, and those of threads that have ended */
+    wash(); /* the stack of a thread that has ended is looked at whole while the C library keeps it */
     __asm__ volatile("" : : "r"(&here) : "memory");
     return done;
 }
