@@ -49,6 +49,7 @@
 #include "gc/cycle.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "gc/crew.h"
 #include "gc/fork.h"
@@ -69,7 +70,7 @@
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40,
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40, EXIT_TRIES = 100,
        WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 64 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
@@ -455,6 +456,27 @@ void gc_fork_child(void) {
     gm_unlock(&cycle_lock);
 }
 
+/* ---- exit */
+
+/* A snapshot that outlived the process would be seen by whoever looks after its orphans. Other threads may still run; and who
+ * exits in the middle of a cycle, from a handler, has the lock itself. */
+static void at_exit(void) {
+    int saved = errno;
+    bool locked = gm_try_lock(&cycle_lock);
+    for (int i = 0; i < EXIT_TRIES && !locked; i++) {
+        gm_os_futex_wait(&phase, gm_load_relaxed(&phase), STOP_SLICE_NS);
+        locked = gm_try_lock(&cycle_lock);
+    }
+    if (locked) {
+        gm_store_relaxed(&gm_hooks.unforked, 1); /* what is still collected is marked at a stop */
+        gc_fork_abandon();
+        white_left |= phase == MARKING;
+        if (phase == MARKING) given_up();
+        gm_unlock(&cycle_lock);
+    }
+    errno = saved;
+}
+
 /* ---- start */
 
 void gc_init(void) {
@@ -462,6 +484,7 @@ void gc_init(void) {
     use_fork = gm_conf.barrier != GM_BARRIER_STOP;
     gc_pacer_init(&pacer, gm_conf.gcpercent, gm_gc_heap_limit());
     if (!gm_gc_start(use_fork)) return;
+    if (use_fork) atexit(at_exit); /* the first that is registered, so the last to run */
     gc_trace_init();
     gc_world_start();
     on = true;
