@@ -49,6 +49,7 @@
 #include "gc/cycle.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "gc/crew.h"
 #include "gc/fork.h"
@@ -69,7 +70,7 @@
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40,
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40, EXIT_TRIES = 100,
        WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 64 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
@@ -103,15 +104,16 @@ static unsigned workers_for(bool beside) {
     return beside ? gm_max(cpus / 4, 1u) : cpus;
 }
 
-static bool mark_all(bool beside) {
-    if (!gc_roots_scan_private()) return false;
+/* With `scanned` all roots have been looked at. */
+static bool mark_all(bool beside, bool scanned) {
+    if (!scanned && !gc_roots_scan_private()) return false;
     gc_watch_mark();
     gc_mark_drain(gc_crew_hire(workers_for(beside)), gc_crew_run);
     return true;
 }
 
 static bool work_of_child(struct gc_fork_result *result) {
-    if (!mark_all(true)) {
+    if (!mark_all(true, false)) {
         result->incomplete = gc_roots_incomplete();
         return false;
     }
@@ -126,12 +128,12 @@ static bool work_of_child(struct gc_fork_result *result) {
 
 static bool marked_here; /* by the last stop */
 
-/* All roots that must be taken while the world is held. */
-static void scan_held(void) {
+/* All roots that must be taken while the world is held; with `all` the others as well. */
+static bool scan_held(bool all) {
     gc_roots_own_stack(program_from);
     gc_mark_at_stop();
     gc_roots_scan_registers();
-    gc_roots_scan_shared();
+    return gc_roots_scan_held(all);
 }
 
 /* Not if a copy of the process would lack some of its memory (MADV_DONTFORK); and if it is for us to choose, not for a
@@ -142,15 +144,15 @@ static bool can_fork(void) {
 }
 
 static bool stop_work(void) {
-    scan_held();
+    bool fork = can_fork();
     marked_here = false;
-    if (can_fork() && gc_fork_start(work_of_child)) {
+    if (!scan_held(!fork)) return false;
+    if (fork && gc_fork_start(work_of_child)) {
         gc_mark_forget_grey(); /* it is the child's now */
         gc_watch_marking(true);
         return true;
     }
-    marked_here = mark_all(false);
-    return marked_here;
+    return marked_here = mark_all(false, !fork);
 }
 
 static bool white_left; /* a sweep was given up: this cycle takes the colours as they are */
@@ -222,10 +224,7 @@ static bool begin(bool forced) {
 }
 
 /* The snapshot child was of no use. What is white was alive at the flip; what is unreachable now may go. */
-static bool mark_again(void) {
-    scan_held();
-    return marked_here = mark_all(false);
-}
+static bool mark_again(void) { return marked_here = scan_held(true) && mark_all(false, true); }
 
 static void child_done(unsigned outcome) {
     const struct gc_fork_result *r = gc_fork_result();
@@ -457,6 +456,27 @@ void gc_fork_child(void) {
     gm_unlock(&cycle_lock);
 }
 
+/* ---- exit */
+
+/* A snapshot that outlived the process would be seen by whoever looks after its orphans. Other threads may still run; and who
+ * exits in the middle of a cycle, from a handler, has the lock itself. */
+static void at_exit(void) {
+    int saved = errno;
+    bool locked = gm_try_lock(&cycle_lock);
+    for (int i = 0; i < EXIT_TRIES && !locked; i++) {
+        gm_os_futex_wait(&phase, gm_load_relaxed(&phase), STOP_SLICE_NS);
+        locked = gm_try_lock(&cycle_lock);
+    }
+    if (locked) {
+        gm_store_relaxed(&gm_hooks.unforked, 1); /* what is still collected is marked at a stop */
+        gc_fork_abandon();
+        white_left |= phase == MARKING;
+        if (phase == MARKING) given_up();
+        gm_unlock(&cycle_lock);
+    }
+    errno = saved;
+}
+
 /* ---- start */
 
 void gc_init(void) {
@@ -464,6 +484,7 @@ void gc_init(void) {
     use_fork = gm_conf.barrier != GM_BARRIER_STOP;
     gc_pacer_init(&pacer, gm_conf.gcpercent, gm_gc_heap_limit());
     if (!gm_gc_start(use_fork)) return;
+    if (use_fork) atexit(at_exit); /* the first that is registered, so the last to run */
     gc_trace_init();
     gc_world_start();
     on = true;

@@ -96,6 +96,15 @@ unsigned gc_fork_poll(void) {
     return done;
 }
 
+void gc_fork_abandon(void) {
+    if (child) {
+        syscall(SYS_kill, child, SIGKILL);
+        wait_for(child, 0);
+    }
+    if (going) wait_for(going, 0);
+    child = going = 0;
+}
+
 void gc_fork_wait(int64_t timeout_ns) {
     int saved = errno;
     struct timespec t = { timeout_ns / 1000000000, timeout_ns % 1000000000 };

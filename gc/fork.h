@@ -28,6 +28,8 @@ void gc_fork_tidy(void);
 /* Sleeps until the child is done, at most timeout_ns. */
 void gc_fork_wait(int64_t timeout_ns);
 const struct gc_fork_result *gc_fork_result(void);
+/* Kills the child, if there is one; returns when it has gone. */
+void gc_fork_abandon(void);
 /* In the child of the host's own fork: the snapshot child is not ours. */
 void gc_fork_forget(void);
 
