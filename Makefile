@@ -283,7 +283,7 @@ build/bench/bin/runner: bench/runner.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
-build/bench/bin/summary build/bench/bin/page: build/bench/bin/%: bench/%.c preload/command/style.h
+build/bench/bin/summary build/bench/bin/page: build/bench/bin/%: bench/%.c bench/table.h preload/command/style.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -DGM_BUILD -I. -o $@ $< -lm
 
