@@ -135,8 +135,8 @@ static GM_NOINLINE void free_missed(void *p, size_t cls) {
 
 /* The first table of states says nothing of p, which is in the primary arena: here is the hit path of slots above 1 KiB. */
 static inline void free_medium(void *p) {
-    uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT) - gm_space.base16;
-    uint16_t *word = &gm_space.medium[~(intptr_t)(i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT))];
+    uintptr_t i = gm_index16(p);
+    uint16_t *word = gm_medium_at(i);
     size_t state = gm_load_relaxed(word) ^ (i & 63) << 8;
     size_t cls = state <= UINT8_MAX ? state & GM_STATE_CLASS : 0;
     struct gm_cache *c = gm_load_relaxed(&gm_tc);
@@ -157,7 +157,7 @@ void gm_free(void *p) { gm_free_fast(p); }
 /* Programs that keep accounts ask this of every block, twice: of a plain slot up to 1 KiB the state byte says it, without a look at
  * page table and span. 0: not so plain. */
 static inline size_t plain_size(const void *p) {
-    uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT | (uintptr_t)p << (64 - GM_STATE_SHIFT)) - gm_space.base16;
+    uintptr_t i = gm_index16_checked(p);
     if (i >= gm_load_relaxed(&gm_space.limit16)) return 0;
     unsigned cls = gm_load_relaxed(&gm_space.state[i]) & GM_STATE_CLASS;
     return cls > GM_CLASS_8 ? gm_class_size[cls] : 0;

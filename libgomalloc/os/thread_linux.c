@@ -1,10 +1,9 @@
-/* Threads, clock, futex, process facts from Linux. The contract stands in os.h. */
+/* Threads, clock, process facts from Linux. The contract stands in os.h. */
 #include "libgomalloc/os/os.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -55,19 +54,6 @@ uint64_t gm_os_coarse_time(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns) {
-    int saved = errno;
-    struct timespec t = { .tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000 };
-    syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, expected, timeout_ns < 0 ? NULL : &t, NULL, 0);
-    errno = saved;
-}
-
-void gm_os_futex_wake(uint32_t *word, int count) {
-    int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
-    errno = saved;
 }
 
 /* The process may end on this thread, and with it run what the program has registered with atexit. */
