@@ -1,9 +1,11 @@
-/* What is done with all caches together: the collector's turning of colours, batches sent home, and the numbers. See cache.h. */
+/* What is done with all caches together: the collector's turning of colours, batches sent home, the numbers and checks. See cache.h. */
 #include "libgomalloc/cache.h"
 
 #include "libgomalloc/arena.h"
+#include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/central.h"
+#include "libgomalloc/guests.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/transfer.h"
 
@@ -77,4 +79,20 @@ size_t gm_cache_record_bytes(void) {
     size_t sum = gm_load_relaxed(&r->caches->total) * r->caches->size + gm_load_relaxed(&r->mores->total) * r->mores->size + gm_transfer_bytes();
     for (unsigned k = 0; k < r->n_arrays; k++) sum += gm_load_relaxed(&r->arrays[k].total) * r->arrays[k].size;
     return sum;
+}
+
+/* ---- checks */
+
+void gm_cache_verify(struct gm_cache *c) {
+    for (unsigned cls = 2; cls < GM_CLASSES; cls++) {
+        unsigned n = gm_bin_count(c, cls);
+        for (unsigned i = 0; i < n; i++) {
+            uintptr_t slot = (uintptr_t)gm_bin_first(c, cls)[i];
+            if (gm_load_relaxed(&gm_guests_ever)) continue; /* its span may be changing */
+            const struct gm_span *s = gm_span_of(&gm_space.primary, slot);
+            GM_CHECK(s && s->cls == cls && gm_span_slot(s, gm_span_index(s, slot)) == slot);
+            GM_CHECK(gm_state_get(&gm_space.primary, slot, cls) == 0);
+            GM_CHECK(!(gm_load_relaxed(&s->home[gm_span_index(s, slot) / 64]) >> (gm_span_index(s, slot) & 63) & 1));
+        }
+    }
 }

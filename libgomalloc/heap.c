@@ -256,11 +256,12 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t a
     return true;
 }
 
-/* While much lies free in pieces, what would need a long run of pages makes do with a short one: as few pages as keep the
- * waste at its end below an eighth, or hold one slot if that is larger than a page. */
+/* A class's first spans (GM_HEAP_SHORT), and all while much lies free in pieces, make do with a short run of pages where the class
+ * would have a long one: as few pages as keep the waste at its end below an eighth, or hold one slot if that is larger than
+ * a page. Forty classes of a program of some MiB that have a few slots each would have forty spans of up to 104 KiB. */
 static size_t pages_for(unsigned cls, unsigned flags) {
     size_t size = gm_class_size[cls], pages = gm_align_up(size, GM_PAGE_SIZE) >> GM_PAGE_SHIFT;
-    if (flags || cls == GM_CLASS_8 || GM_LIKELY(!gm_load_relaxed(&gm_heap_crowded))) return gm_class_pages[cls];
+    if (flags & UINT8_MAX || cls == GM_CLASS_8 || (!(flags & GM_HEAP_SHORT) && GM_LIKELY(!gm_load_relaxed(&gm_heap_crowded)))) return gm_class_pages[cls];
     if (pages > 1) return gm_min(pages, gm_class_pages[cls]);
     while (pages < gm_class_pages[cls] && (pages << GM_PAGE_SHIFT) % size > pages << GM_PAGE_SHIFT >> 3) pages++;
     return pages;
@@ -290,7 +291,7 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags)
     s->flags = (uint8_t)flags;
     size_t pages = pages_for(cls, flags);
     gm_lock(&heap_lock);
-    if (pages < gm_class_pages[cls] && has_backed(gm_class_pages[cls])) pages = gm_class_pages[cls];
+    if (pages < gm_class_pages[cls] && !(flags & GM_HEAP_SHORT) && has_backed(gm_class_pages[cls])) pages = gm_class_pages[cls];
     if (pages < gm_class_pages[cls]) gm_span_shorten(s, (unsigned)gm_min((pages << GM_PAGE_SHIFT) / gm_class_size[cls], s->nslots));
     bool placed = place_locked(s, pages, 0, 1, anywhere, &zero, &grown);
     gm_unlock(&heap_lock);

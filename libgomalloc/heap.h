@@ -8,13 +8,13 @@
 struct gm_pace;
 
 /* A span of class cls; its pages and home bits follow from the class, how the collector treats it from `flags`
- * (GM_SPAN_NOSCAN, ...). `anywhere`: in the primary arena
+ * (GM_SPAN_NOSCAN, ...); with GM_HEAP_SHORT among them it has as few pages as make sense. `anywhere`: in the primary arena
  * or, if that is exhausted, in any other. NULL: out of memory. */
+enum { GM_HEAP_ROOM = 1 << 8, GM_HEAP_SHORT = 1 << 9 }; /* behind the flags of a span */
 struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags);
 /* A large span of npages, starting at a multiple of align_pages (power of two), for an object of
  * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. With GM_HEAP_ROOM among the
  * flags it lies where it can grow by half, if there is such a place. */
-enum { GM_HEAP_ROOM = 1 << 8 };
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero);
 /* So many bytes of free pages went back to the kernel (giveback.c); `lazily`: they need not read as zero. Heap lock. */
 void gm_heap_went_back(size_t bytes, bool lazily);
