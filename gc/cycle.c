@@ -22,8 +22,8 @@
  * A program that outruns the cycle helps (assist): it sweeps, waits for the child, or for the thread that is just
  * beginning a cycle. None of them needs a lock that a thread in malloc can hold, and no wait is for longer than 0.2 s.
  *
- * OTHERS OF gc/: mark.c, work.c and sweep.c do what they are named for; roots.c and kernel_roots.c say where marking
- * begins, stop.c and world.c hold the threads, but those that have published where they sleep (published.c);
+ * OTHERS OF gc/: marking.c says what is marked; mark.c, work.c and sweep.c do what they are named for; roots.c and
+ * kernel_roots.c say where marking begins, stop.c and world.c hold the threads, but those that have published where they sleep (published.c);
  * pacer.c decides when, trace.c tells; watch.c has finalizers and weak references, api.c the calls of gogc.h.
  *
  *
@@ -51,9 +51,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "gc/crew.h"
 #include "gc/fork.h"
 #include "gc/mark.h"
+#include "gc/marking.h"
 #include "gc/pacer.h"
 #include "gc/roots.h"
 #include "gc/stop.h"
@@ -71,7 +71,7 @@
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
 enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40, EXIT_TRIES = 100,
-       WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 64 << 20 };
+       WORTH_A_FORK = 64 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -91,50 +91,13 @@ static void arm_trigger(void) {
     if (phase == IDLE && !due) gm_store_relaxed(&gm_hooks.armed, 0); /* a cycle in progress wants to be moved on */
 }
 
-/* ---- marking, while the world is held or in a child */
+/* ---- the stop */
 
-/* Where the program's part of this thread's stack begins, with all its registers (cycle lock). Our own frames below are
- * not looked at: addresses of objects that were swept lie about in them. */
-static uintptr_t program_from;
-
-/* A quarter of the CPUs beside the program, all of them while it stands still, one for what is soon done. */
-static unsigned workers_for(bool beside) {
-    unsigned cpus = gm_os_cpus();
-    if (pacer.live + pacer.roots < WORTH_A_CREW) return 1;
-    return beside ? gm_max(cpus / 4, 1u) : cpus;
-}
-
-/* With `scanned` all roots have been looked at. */
-static bool mark_all(bool beside, bool scanned) {
-    if (!scanned && !gc_roots_scan_private()) return false;
-    gc_watch_mark();
-    gc_mark_drain(gc_crew_hire(workers_for(beside)), gc_crew_run);
-    return true;
-}
-
-static bool work_of_child(struct gc_fork_result *result) {
-    if (!mark_all(true, false)) {
-        result->incomplete = gc_roots_incomplete();
-        return false;
-    }
-    struct gc_mark_totals t;
-    gc_mark_totals(&t);
-    result->objects = t.objects;
-    result->bytes = t.bytes;
-    result->scanned_bytes = t.scanned_bytes;
-    result->root_bytes = gc_roots_bytes();
-    return true;
-}
+static uintptr_t program_from; /* see gc_marking_held */
 
 static bool marked_here; /* by the last stop */
 
-/* All roots that must be taken while the world is held; with `all` the others as well. */
-static bool scan_held(bool all) {
-    gc_roots_own_stack(program_from);
-    gc_mark_at_stop();
-    gc_roots_scan_registers();
-    return gc_roots_scan_held(all);
-}
+static bool scan_held(bool all) { return gc_marking_held(program_from, pacer.live + pacer.roots, all); }
 
 /* Not if a copy of the process would lack some of its memory (MADV_DONTFORK); and if it is for us to choose, not for a
  * heap that is marked in some 20 ms: such a program writes to most of its pages while the child marks, and each is copied. */
@@ -147,12 +110,12 @@ static bool stop_work(void) {
     bool fork = can_fork();
     marked_here = false;
     if (!scan_held(!fork)) return false;
-    if (fork && gc_fork_start(work_of_child)) {
+    if (fork && gc_fork_start(gc_marking_child)) {
         gc_mark_forget_grey(); /* it is the child's now */
         gc_watch_marking(true);
         return true;
     }
-    return marked_here = mark_all(false, !fork);
+    return marked_here = gc_marking_all(!fork);
 }
 
 static bool white_left; /* a sweep was given up: this cycle takes the colours as they are */
@@ -224,7 +187,7 @@ static bool begin(bool forced) {
 }
 
 /* The snapshot child was of no use. What is white was alive at the flip; what is unreachable now may go. */
-static bool mark_again(void) { return marked_here = scan_held(true) && mark_all(false, true); }
+static bool mark_again(void) { return marked_here = scan_held(true) && gc_marking_all(true); }
 
 static void child_done(unsigned outcome) {
     const struct gc_fork_result *r = gc_fork_result();

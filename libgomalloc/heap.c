@@ -1,11 +1,6 @@
 /* See heap.h.
  *
- * Growth: at the end of the committed part, by at least 1 MiB and in steps of 64 KiB; larger heaps
- * take larger steps (1/16 of what they have, at most 32 MiB), so that the calls to the kernel stay
- * rare. Committing touches nothing: a page costs when the program first writes to it.
- *
- * Placement: lowest address first over all arenas, primary first. Free neighbours coalesce because
- * they are adjacent bits (pageindex.h).
+ * Where pages are found and how the heap grows: grow.c.
  *
  * Giving back: what may go, in which order, and the accounts for it are here; when and how much is
  * scavenge.c's business. With a chunk's pages go the slot states over them: a free page's are zero. */
@@ -14,13 +9,14 @@
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/conf.h"
+#include "libgomalloc/grow.h"
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/huge.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/pace.h"
 
-enum { FALL_LEAST = 128 * 1024, GROW_STEP = 64 * 1024, GROW_MIN = 1024 * 1024, GROW_MAX = 32 * 1024 * 1024 };
+enum { FALL_LEAST = 128 * 1024 };
 
 static struct gm_lock heap_lock = GM_LOCK_INIT(GM_RANK_HEAP);
 static struct gm_heap_stats stats; /* guarded by heap_lock */
@@ -66,82 +62,7 @@ static void write_entries(struct gm_span *s, size_t from_page, size_t to_page, b
     for (; i < to_page; i += GM_CHUNK_PAGES) gm_store_release(&pages[first + i], e);
 }
 
-/* ---- finding and growing */
-
-/* The kernel has refused memory: from now on what is free at the heap's end, and whole arenas, go back, so
- * that the rest of the process can have them. */
-static bool tight;
-static unsigned scavenging; /* threads that walk the arenas without the lock: none may go */
-
-static void relieve(struct gm_arena *a) {
-    enum { STEP_PAGES = GROW_STEP / GM_PAGE_SIZE };
-    size_t end = a->committed >> GM_PAGE_SHIFT, n = 0;
-    if (a != &gm_space.primary && a->index.free_pages == end && scavenging == 0) {
-        gm_arena_drop(a);
-        return;
-    }
-    while (n < end && gm_pageindex_run(&a->index, end - n - STEP_PAGES, STEP_PAGES) == STEP_PAGES) n += STEP_PAGES;
-    if (n << GM_PAGE_SHIFT < GROW_MIN) return;
-    gm_pageindex_take(&a->index, end - n, n);
-    if (!gm_arena_uncommit(a, n << GM_PAGE_SHIFT)) gm_pageindex_give(&a->index, end - n, n, false);
-}
-
-static unsigned refused_commits;
-
-static bool grow(struct gm_arena *a, size_t npages) {
-    /* Free pages at the very end count towards what is needed. */
-    size_t end = a->committed >> GM_PAGE_SHIFT, tail = 0;
-    while (tail < npages && tail < end && gm_pageindex_run(&a->index, end - tail - 1, 1) == 1) tail++;
-    size_t need = gm_align_up((npages - tail) << GM_PAGE_SHIFT, GROW_STEP);
-    size_t step = gm_min(gm_max(a->committed / 16, GROW_MIN), GROW_MAX), room = a->size - a->committed;
-    step = gm_min(gm_max(gm_align_up(step, GROW_STEP), need), room);
-    if (need > room) return false;
-    if (gm_huge_wanted()) step = gm_min(gm_align_up(a->committed + step, GM_CHUNK_SIZE) - a->committed, room);
-    if (gm_arena_commit(a, step) || (step > need && gm_arena_commit(a, need))) return true;
-    tight = true;
-    refused_commits++;
-    return false;
-}
-
-/* The lowest fitting run of an arena. The index aligns relative to the arena's base, which is itself
- * aligned to 64 MiB: for more, a run with room to align in is looked for. */
-static size_t find_in(struct gm_arena *a, size_t npages, size_t align_pages) {
-    uintptr_t align = align_pages << GM_PAGE_SHIFT;
-    if (gm_is_aligned(a->base, align)) return gm_pageindex_find(&a->index, npages, align_pages);
-    size_t page = gm_pageindex_find(&a->index, npages + align_pages - 1, 1);
-    if (page == GM_NO_PAGE) return page;
-    return gm_arena_page_of(a, gm_align_up(a->base + (page << GM_PAGE_SHIFT), align));
-}
-
-static struct gm_arena *find(size_t npages, size_t align_pages, bool anywhere, size_t *page) {
-    for (struct gm_arena *a = gm_arena_next(NULL); a; a = anywhere ? gm_arena_next(a) : NULL) {
-        if (a->size == 0) continue;
-        *page = find_in(a, npages, align_pages);
-        if (*page != GM_NO_PAGE) return a;
-    }
-    return NULL;
-}
-
-/* The first free run in any arena; else the first arena that can grow; else a new one. */
-static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, bool anywhere, size_t *page) {
-    struct gm_arena *a = find(npages, align_pages, anywhere, page);
-    if (a) return a;
-    size_t worst = npages + align_pages - 1;
-    unsigned before = refused_commits;
-    for (a = gm_arena_next(NULL); a; a = anywhere ? gm_arena_next(a) : NULL)
-        if (a->size != 0 && grow(a, worst)) return find(npages, align_pages, anywhere, page);
-    if (!anywhere) return NULL;
-    /* What the kernel will not commit here it will not commit elsewhere. */
-    if (refused_commits != before) return NULL;
-    a = gm_arena_new(worst << GM_PAGE_SHIFT);
-    if (a) gm_huge_tell((void *)a->base, a->size);
-    if (a && !grow(a, worst)) {
-        gm_arena_drop(a);
-        a = NULL;
-    }
-    if (!a) tight = true;
-    return a ? find(npages, align_pages, anywhere, page) : NULL;
-}
+/* ---- growing, and what is paid for it */
 
 /* The heap has grown by `grown` bytes although pages lie idle: they do not fit what is asked for. What
  * exceeds 1/16 of the memory in use goes back to the kernel, up to what the heap has grown by, so that the
@@ -154,8 +75,8 @@ static void pay_for_growth(size_t grown) {
     gm_lock(&heap_lock);
     const struct gm_pageindex *ix = &gm_space.primary.index;
     size_t dirty = (ix->free_pages - ix->zero_pages) << GM_PAGE_SHIFT;
-    size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + GROW_MIN;
-    if (gm_load_relaxed(&gm_heap_crowded)) allowed = GROW_MIN;
+    size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + GM_GROW_MIN;
+    if (gm_load_relaxed(&gm_heap_crowded)) allowed = GM_GROW_MIN;
     gm_unlock(&heap_lock);
     if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
 }
@@ -236,7 +157,7 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t a
                          size_t *grown) {
     size_t page, had = gm_space.primary.committed;
     *grown = 0;
-    struct gm_arena *a = find_or_grow(npages + room, align_pages, anywhere, &page);
+    struct gm_arena *a = gm_grow_find(npages + room, align_pages, anywhere, &page);
     if (!a) return false;
     *grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0;
     size_t unbacked = a->index.zero_pages;
@@ -387,7 +308,7 @@ static bool free_span(struct gm_span *s, bool claim) {
         gm_hooks_moved(-(int64_t)gm_span_bytes(s));
         stats.large_live_requested -= s->requested;
     }
-    if (GM_UNLIKELY(tight)) relieve(a);
+    if (GM_UNLIKELY(gm_grow_tight)) gm_grow_relieve(a);
     gm_unlock(&heap_lock);
     gm_span_delete(s);
     return true;
@@ -409,7 +330,7 @@ static bool resize_locked(struct gm_span *s, size_t npages) {
     } else {
         size_t more = npages - old, behind = gm_pageindex_run(&a->index, first + old, more);
         if (behind < more) { /* at the heap's end there may be more to be had */
-            if (((first + old + behind) << GM_PAGE_SHIFT) != a->committed || !grow(a, more)) return false;
+            if (((first + old + behind) << GM_PAGE_SHIFT) != a->committed || !gm_grow(a, more)) return false;
             if (gm_pageindex_run(&a->index, first + old, more) < more) return false;
         }
         size_t unbacked = gm_pageindex_take(&a->index, first + old, more);
@@ -476,13 +397,13 @@ size_t gm_heap_memory_limit(void) {
 
 void gm_heap_pin_arenas(void) {
     gm_lock(&heap_lock);
-    scavenging++;
+    gm_grow_pins++;
     gm_unlock(&heap_lock);
 }
 
 void gm_heap_unpin_arenas(void) {
     gm_lock(&heap_lock);
-    scavenging--;
+    gm_grow_pins--;
     gm_unlock(&heap_lock);
 }
 
