@@ -38,7 +38,7 @@ delete from t where id % 11 = 0;
 select round(sum(v), 2), sum(length(b)), group_concat(k, '') like '%key77%' from t;
 pragma integrity_check;
 END
-    collected 3 sqlite3 :memory: ".read $SCRATCH/a.sql"
+    collected 1 sqlite3 :memory: ".read $SCRATCH/a.sql"
 }
 python() {
     need python3
@@ -59,12 +59,12 @@ for t in threads: t.start()
 for t in threads: t.join()
 print(out)
 END
-    collected 3 env PYTHONMALLOC=malloc python3 "$SCRATCH/a.py" $((100 * N))
+    collected 1 env PYTHONMALLOC=malloc python3 "$SCRATCH/a.py" $((100 * N))
 }
 gcc_() {
     need gcc
     awk -v n=$((60 * N)) 'BEGIN { print "#include <stdio.h>"; for (i = 0; i < n; i++) printf "static int f%d(int a) { int s = %d; for (int i = 0; i < a; i++) s += (i * %d) ^ (s >> %d); return s; }\n", i, i, i + 3, i % 13; print "int main(void) { int s = 0;"; for (i = 0; i < n; i++) printf "s += f%d(s & 63);\n", i; print "printf(\"%d\\n\", s); return 0; }" }' >"$SCRATCH/big.c"
-    collected 3 gcc -O2 -S -o - "$SCRATCH/big.c"
+    collected 1 gcc -O2 -S -o - "$SCRATCH/big.c"
 }
 git_() {
     need git
@@ -77,11 +77,11 @@ git_() {
             without git add -A && without git commit -q -m "commit $i" || exit
         done
     ) || return
-    collected 3 git -C "$SCRATCH/repository" log --histogram --stat -p -M && collected 0 git -C "$SCRATCH/repository" fsck --full --strict
+    collected 1 git -C "$SCRATCH/repository" log --histogram --stat -p -M && collected 0 git -C "$SCRATCH/repository" fsck --full --strict
 }
 perl_() {
     need perl
-    collected 3 perl -e 'my (%h, @a); for my $i (1 .. 20000 * $ARGV[0]) { push @{$h{"k" . $i % 997}}, { n => $i, s => "abc" x ($i % 9) }; splice @{$h{"k" . $i % 97}}, 0, 9 if $i % 50 == 0 }
+    collected 1 perl -e 'my (%h, @a); for my $i (1 .. 20000 * $ARGV[0]) { push @{$h{"k" . $i % 997}}, { n => $i, s => "abc" x ($i % 9) }; splice @{$h{"k" . $i % 97}}, 0, 9 if $i % 50 == 0 }
         my $s = 0; for my $k (sort keys %h) { $s = ($s * 31 + $_->{n} + length $_->{s}) % 1000003 for @{$h{$k}} } print scalar(keys %h), " $s\n"' $N
 }
 bash_() {
@@ -95,7 +95,7 @@ threads_of_tools() {
 jq_() {
     need jq
     awk -v n=$((4000 * N)) 'BEGIN { print "["; for (i = 0; i < n; i++) printf "%s{\"id\":%d,\"name\":\"n%d\",\"tags\":[\"t%d\",\"u%d\"],\"v\":%f}\n", i ? "," : "", i, i, i % 7, i % 11, i / 3; print "]" }' >"$SCRATCH/a.json"
-    collected 3 jq -c 'group_by(.tags[0]) | map({k: .[0].tags[0], n: length, s: (map(.v) | add | floor)})' "$SCRATCH/a.json"
+    collected 1 jq -c 'group_by(.tags[0]) | map({k: .[0].tags[0], n: length, s: (map(.v) | add | floor)})' "$SCRATCH/a.json"
 }
 
 check sqlite sqlite
