@@ -87,8 +87,8 @@ bool gc_is_on(void) { return on; }
 
 static void arm_trigger(void) {
     gm_store_relaxed(&gm_hooks.trigger, automatic ? pacer.trigger : INT64_MAX);
-    bool due = automatic && gm_load_relaxed(&gm_hooks.heap_out) >= pacer.trigger;
-    if (phase == IDLE && !due) gm_store_relaxed(&gm_hooks.armed, 0); /* a cycle in progress wants to be moved on */
+    if (phase != IDLE) return; /* it wants to be moved on */
+    if (gm_load_relaxed(&gm_hooks.heap_out) < pacer.trigger || !automatic) gm_store_relaxed(&gm_hooks.armed, 0);
 }
 
 /* ---- the stop */
@@ -424,20 +424,15 @@ void gc_fork_child(void) {
 /* A snapshot that outlived the process would be seen by whoever looks after its orphans. Other threads may still run; and who
  * exits in the middle of a cycle, from a handler, has the lock itself. */
 static void at_exit(void) {
-    int saved = errno;
-    bool locked = gm_try_lock(&cycle_lock);
-    for (int i = 0; i < EXIT_TRIES && !locked; i++) {
+    for (int tries = 0; !gm_try_lock(&cycle_lock); tries++) {
+        if (tries == EXIT_TRIES) return;
         gm_os_futex_wait(&phase, gm_load_relaxed(&phase), STOP_SLICE_NS);
-        locked = gm_try_lock(&cycle_lock);
     }
-    if (locked) {
-        gm_store_relaxed(&gm_hooks.unforked, 1); /* what is still collected is marked at a stop */
-        gc_fork_abandon();
-        white_left |= phase == MARKING;
-        if (phase == MARKING) given_up();
-        gm_unlock(&cycle_lock);
-    }
-    errno = saved;
+    gm_store_relaxed(&gm_hooks.unforked, 1); /* what is still collected is marked at a stop */
+    gc_fork_abandon();
+    white_left |= phase == MARKING;
+    if (phase == MARKING) given_up();
+    gm_unlock(&cycle_lock);
 }
 
 /* ---- start */
