@@ -15,7 +15,7 @@
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 #include "sched/deadlock.h"
-#include "sched/dump.h"
+#include "sched/quit.h"
 #include "sched/attach_gc.h"
 #include "sched/gosched.h"
 #include "sched/local.h"
@@ -107,7 +107,7 @@ int gs_start(void) {
             gs_attach_gc();
             atexit(stop_at_exit);
             gs_overflow_watch();
-            gs_dump_on_quit();
+            gs_quit_listen();
             gs_runq_alone = n == 1;
             gs_sched.worth = 2 * GS_WORK_PAYS;
             gs_sched_lock();

@@ -8,9 +8,9 @@
  * So what is opened while threads of the program run is opened in another table of descriptors: on a thread that is made for it,
  * whose table is taken apart from the program's and emptied in one call (close_range with CLOSE_RANGE_UNSHARE, Linux 5.9), so
  * that it keeps no pipe of the program's open either. It shares the memory and the thread-local storage of its maker, who waits
- * for its end with all signals blocked. 30 us, of which a look at a list of threads costs 6 by itself. Older kernels copy the
- * table (unshare), and the copies are gone with the thread. Where neither is allowed, or no thread can be had, the file is
- * opened where the caller stands.
+ * for its end with all signals blocked. It takes about 30 us, where to read the list of a few threads takes 6. Older kernels copy
+ * the table (unshare), and the copies are gone with the thread. Where neither is allowed, or no thread can be had, the file is
+ * opened in the program's table.
  *
  * Not a lasting table of their own for the library's lasting threads: a process ends with its last thread, that may be the
  * scavenger's, and what the program has registered with atexit then runs there and writes to the program's descriptors.
@@ -23,8 +23,9 @@
  *   apart       the states of sleeping threads (idle.c); the list of threads and who has not answered (gc/world.c, while they
  *               run); the census of a suspected deadlock (sched/deadlock.c); what lies at an address that is not ours
  *               (gm_os_where); the control group's limit and the machine's limit of mappings (once)
- *   directly    all that a collector reads while the program stands still: children, /proc/self/fd, timers, maps, pagemap, mem;
- *               all in a snapshot child, whose table is its own and empty; in the constructor, before there are threads (huge
+ *   directly    all that a collector reads while the program stands still: children, /proc/self/fd, timers, maps, pagemap, mem
+ *               (only a call that sleeps through it and then makes a descriptor, recvmsg, could find a number taken); all in a
+ *               snapshot child, whose table is its own and empty; in the constructor, before there are threads (huge
  *               pages, address space); files of symbols for a dump; at the exit the files of `gomalloc run`
  *   in the program's table, as they belong to it: the poller's set and its bell, once, moved up at once (sched/netpoll_epoll.c)
  *   not at all  whether the main thread has ended: a link tells (gm_os_main_ended) */

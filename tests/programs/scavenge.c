@@ -322,7 +322,6 @@ TEST_LIMIT(trim_gives_everything_back, 20) {
     expect(s.heap_released >= s.heap_idle); /* holes in spans are in it too */
 }
 
-/* One object in twenty stays, at random, and with it nearly every span; the pages between them go back. */
 /* A process with one thread that does nothing any more after a fall of its heap: a part has gone back at once. */
 TEST_LIMIT(what_falls_in_one_thread_goes_back_without_another_call, 60) {
     enum { BLOCKS = 24, SIZE = 400000 };
@@ -364,6 +363,7 @@ TEST_LIMIT(rounds_in_one_thread_keep_most_of_their_memory, 60) {
     expect_at_most(b.ru_minflt - a.ru_minflt, (long)(ROUNDS - 20) * (BLOCKS * SIZE / 4096) / 15);
 }
 
+/* One object in twenty stays, at random, and with it nearly every span; the pages between them go back. */
 TEST_LIMIT(what_few_objects_pin_goes_back_but_for_their_pages, 60) {
     enum { LIVE = 50000, SIZE = 1500 };
     static unsigned char *p[LIVE];
