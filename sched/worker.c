@@ -12,7 +12,9 @@
  * There can be a keeper while every P is held: an M that came back from a blocked call and found none, or one that slept on when
  * others were woken. Then a timer that is due before the keeper wakes is nobody else's business as long as a P is held, and so is a
  * descriptor, if the keeper sleeps outside of the poller. So whoever makes a P idle looks whether the keeper sleeps for too
- * long (keeper_late), and has it claimed and called for that P: it finds nothing to do and begins anew. */
+ * long (keeper_late), and has it claimed and called for that P: it finds nothing to do and begins anew.
+ *
+ * tests/unit/test_waking.c runs who goes idle and who brings something through all orders of their steps. */
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>

@@ -65,6 +65,27 @@ TEST(the_first_descriptor_of_all_is_waited_for) {
     wait_for(&rang, 1);
 }
 
+/* Goroutines that only yield never come to the poller: sysmon does. */
+static uint32_t reading;
+static void reads_beside(void *arg) {
+    gm_store_release(&reading, 1);
+    reads();
+    gm_store_release(&rang, 1);
+}
+TEST(a_descriptor_is_looked_at_while_others_run) {
+    expect_eq(pipe(pipes), 0);
+    go_maxprocs(1);
+    go(hog, NULL);
+    go(hog, NULL);
+    go(reads_beside, NULL);
+    wait_for(&reading, 1);
+    parked_wait(1);
+    expect_eq(write(pipes[1], "x", 1), 1);
+    wait_for(&rang, 1);
+    gm_store_relaxed(&stop, 1);
+    wait_for(&count, 2);
+}
+
 /* A number used again is found out although the keeper, who has nothing to check any more, sleeps without end. */
 static void reads_once(void *fd) {
     char c;
