@@ -143,23 +143,6 @@ static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, bool any
     return a ? find(npages, align_pages, anywhere, page) : NULL;
 }
 
-/* The heap has grown by `grown` bytes although pages lie idle: they do not fit what is asked for. What
- * exceeds 1/16 of the memory in use goes back to the kernel, up to what the heap has grown by, so that the
- * peak of the resident memory stays near what is in use. The total given back this way is bounded by the
- * heap's size, and so is its cost.
- * While much lies free in spans, what is taken of pages that had gone back counts as growth too: as the lowest fitting
- * run is taken whether memory stands behind it or not, idle pages elsewhere would add to the peak. */
-static void pay_for_growth(size_t grown) {
-    gm_huge_consider();
-    gm_lock(&heap_lock);
-    const struct gm_pageindex *ix = &gm_space.primary.index;
-    size_t dirty = (ix->free_pages - ix->zero_pages) << GM_PAGE_SHIFT;
-    size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + GROW_MIN;
-    if (gm_load_relaxed(&gm_heap_crowded)) allowed = GROW_MIN;
-    gm_unlock(&heap_lock);
-    if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
-}
-
 static size_t dirty_bytes(void) {
     size_t pages = 0;
     for (const struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next((struct gm_arena *)a))
@@ -275,7 +258,7 @@ static bool has_backed(size_t npages) {
 
 /* Behind the lock: what growth costs is paid, and a span that found no place is none. */
 static struct gm_span *settled(struct gm_span *s, bool placed, size_t grown) {
-    if (grown) pay_for_growth(grown);
+    if (grown) gm_heap_pay_for_growth(grown);
     if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
     if (placed) return s;
     gm_span_delete(s);
