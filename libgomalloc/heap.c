@@ -7,8 +7,7 @@
  * Placement: lowest address first over all arenas, primary first. Free neighbours coalesce because
  * they are adjacent bits (pageindex.h).
  *
- * Giving back: what may go, in which order, and the accounts for it are here; when and how much is
- * scavenge.c's business. With a chunk's pages go the slot states over them: a free page's are zero. */
+ * Giving back: the accounts for it are here; what goes, in which order: giveback.c; when and how much: scavenge.c. */
 #include "libgomalloc/heap.h"
 
 #include "libgomalloc/base/check.h"
@@ -205,13 +204,10 @@ static void keep_limit(void) {
 
 /* While the heap is crowded: what it has taken of unbacked pages, in pieces worth a look; else 0. Heap lock. */
 static size_t owed(size_t pages) {
-    enum { LEAST = 64 * 1024 };
     static size_t bytes;
-    bytes += pages << GM_PAGE_SHIFT;
-    if (bytes < LEAST) return 0;
-    size_t due = bytes;
-    bytes = 0;
-    return due;
+    size_t due = bytes + (pages << GM_PAGE_SHIFT);
+    bytes = due < GROW_STEP ? due : 0;
+    return due - bytes;
 }
 
 /* Gives the record its pages, where `room` more are free behind them. False: out of memory. Heap lock. */
