@@ -34,12 +34,12 @@ static void *nothing[1];
 struct gm_cache gm_no_cache = {
     .top = { [0 ... GM_BINS - 1] = nothing },
     .limit = { [0 ... GM_BINS - 1] = nothing },
+    .until_sample = -1, /* never counted in */
 };
 
-GM_TLS struct gm_cache *gm_tc = &gm_no_cache, *gm_tc_aside;
+GM_TLS struct gm_cache *gm_tc = &gm_no_cache;
 static GM_TLS bool ending; /* this thread's exit handler has run for the last time */
 bool gm_always_slow, gm_sampling;
-int64_t (*gm_cache_first_sample)(void);
 void (*gm_cache_close_tiny)(struct gm_cache *c);
 
 static struct gm_lock threads_lock = GM_LOCK_INIT(GM_RANK_THREADS);
@@ -91,6 +91,7 @@ static bool may_have(unsigned cls, unsigned words, bool hot) {
 
 static void reset(struct gm_cache *c) {
     memset(c, 0, sizeof *c);
+    c->until_sample = GM_SAMPLE_UNSET;
     for (unsigned b = 0; b < GM_BINS; b++) c->top[b] = c->limit[b] = nothing;
 }
 
@@ -162,20 +163,10 @@ static void arm(struct gm_cache *c) {
     if (!gm_os_thread_key_set(exit_key, c)) gm_store_relaxed(&c->keyed, 0); /* no memory for it: tried again at the next miss */
 }
 
-/* A handler in between finds the cache in at least one of the two. */
-static void turn(struct gm_cache *c) {
-    if (gm_load_relaxed(&gm_sampling)) c->until_sample = gm_cache_first_sample();
-    gm_tc_aside = gm_load_relaxed(&gm_sampling) ? c : NULL;
-    gm_store_relaxed(&gm_tc, gm_tc_aside ? &gm_no_cache : c);
-}
-
 struct gm_cache *gm_cache_get(void) {
     struct gm_cache *c = gm_load_relaxed(&gm_tc);
     if (GM_UNLIKELY(gm_load_relaxed(&have_orphans))) gm_cache_adopt_orphan();
-    if (c == &gm_no_cache && !(c = gm_tc_aside)) {
-        if (ending || gm_load_relaxed(&gm_always_slow) || !(c = attach())) return NULL;
-    }
-    if (GM_UNLIKELY(gm_load_acquire(&gm_sampling) != (gm_tc_aside != NULL))) turn(c); /* pairs with profile.c's release */
+    if (c == &gm_no_cache && (ending || gm_load_relaxed(&gm_always_slow) || !(c = attach()))) return NULL;
     if (GM_UNLIKELY(!c->keyed) && gm_load_acquire(&exit_key_made)) arm(c);
     return c;
 }
@@ -259,7 +250,6 @@ static void at_thread_exit(void *value) {
     if (!c) return;
     gm_cache_flush(c);
     gm_store_relaxed(&gm_tc, &gm_no_cache);
-    gm_tc_aside = NULL;
     discard(c);
 }
 
@@ -274,7 +264,6 @@ void gm_cache_disable(void) {
     if (!c) return;
     gm_cache_flush(c);
     gm_store_relaxed(&gm_tc, &gm_no_cache);
-    gm_tc_aside = NULL;
     if (!c->keyed) discard(c); /* else its exit handler would find it gone */
 }
 

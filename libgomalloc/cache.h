@@ -74,16 +74,15 @@ GM_STATIC_ASSERT(sizeof(struct gm_cache) <= GM_CACHE_BYTES, "a parked thread cos
 extern GM_HIDDEN GM_TLS struct gm_cache *gm_tc;
 extern GM_HIDDEN struct gm_cache gm_no_cache;
 
-/* While allocations are sampled (profile.h) the thread's cache waits here and gm_tc stays gm_no_cache, so that every
- * malloc and free takes its slow half. NULL otherwise; changed by gm_cache_get alone, when it sees gm_sampling changed. */
-extern GM_HIDDEN GM_TLS struct gm_cache *gm_tc_aside;
+/* Allocations are sampled. Atomic (profile.h). */
 extern GM_HIDDEN bool gm_sampling;
-/* The first distance of a cache that is put aside (profile.c, above this layer). */
-extern GM_HIDDEN int64_t (*gm_cache_first_sample)(void);
+/* gm_cache.until_sample: it has not been drawn. All caches are told so before sampling starts. */
+#define GM_SAMPLE_UNSET (INT64_MIN / 2)
+void gm_cache_unset_samples(void);
 /* The thread's cache, if it has one now. */
 GM_INLINE struct gm_cache *gm_cache_mine(void) {
     struct gm_cache *c = gm_load_relaxed(&gm_tc); /* the drainer of idle caches writes it (idle.c) */
-    return c != &gm_no_cache ? c : gm_tc_aside;
+    return c != &gm_no_cache ? c : NULL;
 }
 
 /* True while every allocation has to take the slow path (stats:exact). Read-mostly. */

@@ -36,6 +36,17 @@ void gm_cache_each_tiny(void (*fn)(void *arg, uintptr_t p), void *arg) {
     }
 }
 
+/* ---- sampling */
+
+/* The owners read it only while allocations are sampled; one that has not seen yet that they are not any more may go on from
+ * what it had. */
+void gm_cache_unset_samples(void) {
+    gm_cache_threads_lock();
+    for (struct gm_list *l = gm_cache_roots.all->next; l != gm_cache_roots.all; l = l->next)
+        gm_store_relaxed(&gm_list_entry(l, struct gm_cache, link)->until_sample, GM_SAMPLE_UNSET);
+    gm_cache_threads_unlock();
+}
+
 /* ---- batches */
 
 void gm_cache_flush_transfers(void) {

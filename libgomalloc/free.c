@@ -125,14 +125,6 @@ static GM_NOINLINE void free_full(void *p, unsigned cls) {
     gm_scavenge_poll(); /* behind it: there may be no other call */
 }
 
-/* While allocations are sampled (profile.c) every free comes here: the short way is the hit path's. */
-static GM_NOINLINE void free_missed(void *p, size_t cls) {
-    struct gm_cache *c = gm_tc_aside;
-    if (GM_LIKELY(c == NULL) || cls <= GM_CLASS_8 || c->top[cls] == c->limit[cls] || gm_nested_mark != NULL) return free_full(p, (unsigned)cls);
-    gm_state_set(&gm_space.primary, (uintptr_t)p, (unsigned)cls, 0);
-    gm_cache_push(c, cls, p);
-}
-
 /* The first table of states says nothing of p, which is in the primary arena: here is the hit path of slots above 1 KiB. */
 static inline void free_medium(void *p) {
     uintptr_t i = gm_index16(p);
@@ -141,7 +133,7 @@ static inline void free_medium(void *p) {
     size_t cls = state <= UINT8_MAX ? state & GM_STATE_CLASS : 0;
     struct gm_cache *c = gm_load_relaxed(&gm_tc);
     void **top = c->top[cls];
-    if (GM_UNLIKELY(top == c->limit[cls])) return free_missed(p, cls);
+    if (GM_UNLIKELY(top == c->limit[cls])) return free_full(p, (unsigned)cls);
     gm_store_relaxed(word, 0);
     top[1] = p;
     gm_step_release(&c->top[cls], 1);
@@ -149,7 +141,7 @@ static inline void free_medium(void *p) {
 
 GM_NOINLINE void gm_free_full(void *p, size_t cls) {
     if (cls == 0) return free_medium(p);
-    free_missed(p, cls);
+    free_full(p, (unsigned)cls);
 }
 
 void gm_free(void *p) { gm_free_fast(p); }

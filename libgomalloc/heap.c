@@ -2,8 +2,7 @@
  *
  * Where pages are found and how the heap grows: grow.c.
  *
- * Giving back: what may go, in which order, and the accounts for it are here; when and how much is
- * scavenge.c's business. With a chunk's pages go the slot states over them: a free page's are zero. */
+ * Giving back: the accounts for it are here; what goes, in which order: giveback.c; when and how much: scavenge.c. */
 #include "libgomalloc/heap.h"
 
 #include "libgomalloc/base/check.h"
@@ -62,24 +61,7 @@ static void write_entries(struct gm_span *s, size_t from_page, size_t to_page, b
     for (; i < to_page; i += GM_CHUNK_PAGES) gm_store_release(&pages[first + i], e);
 }
 
-/* ---- growing, and what is paid for it */
-
-/* The heap has grown by `grown` bytes although pages lie idle: they do not fit what is asked for. What
- * exceeds 1/16 of the memory in use goes back to the kernel, up to what the heap has grown by, so that the
- * peak of the resident memory stays near what is in use. The total given back this way is bounded by the
- * heap's size, and so is its cost.
- * While much lies free in spans, what is taken of pages that had gone back counts as growth too: as the lowest fitting
- * run is taken whether memory stands behind it or not, idle pages elsewhere would add to the peak. */
-static void pay_for_growth(size_t grown) {
-    gm_huge_consider();
-    gm_lock(&heap_lock);
-    const struct gm_pageindex *ix = &gm_space.primary.index;
-    size_t dirty = (ix->free_pages - ix->zero_pages) << GM_PAGE_SHIFT;
-    size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + GM_GROW_MIN;
-    if (gm_load_relaxed(&gm_heap_crowded)) allowed = GM_GROW_MIN;
-    gm_unlock(&heap_lock);
-    if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
-}
+/* ---- the accounts */
 
 static size_t dirty_bytes(void) {
     size_t pages = 0;
@@ -143,13 +125,10 @@ static void keep_limit(void) {
 
 /* While the heap is crowded: what it has taken of unbacked pages, in pieces worth a look; else 0. Heap lock. */
 static size_t owed(size_t pages) {
-    enum { LEAST = 64 * 1024 };
     static size_t bytes;
-    bytes += pages << GM_PAGE_SHIFT;
-    if (bytes < LEAST) return 0;
-    size_t due = bytes;
-    bytes = 0;
-    return due;
+    size_t due = bytes + (pages << GM_PAGE_SHIFT);
+    bytes = due < GROW_STEP ? due : 0;
+    return due - bytes;
 }
 
 /* Gives the record its pages, where `room` more are free behind them. False: out of memory. Heap lock. */
@@ -197,7 +176,7 @@ static bool has_backed(size_t npages) {
 
 /* Behind the lock: what growth costs is paid, and a span that found no place is none. */
 static struct gm_span *settled(struct gm_span *s, bool placed, size_t grown) {
-    if (grown) pay_for_growth(grown);
+    if (grown) gm_heap_pay_for_growth(grown);
     if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
     if (placed) return s;
     gm_span_delete(s);

@@ -60,6 +60,9 @@ size_t gm_heap_scavenge_idle(size_t want, uint64_t until);
 /* As the first, until the clock says `until`. */
 size_t gm_heap_scavenge_until(size_t want, uint64_t until);
 
+/* The heap has grown by so many bytes: as many that lie idle go back. */
+void gm_heap_pay_for_growth(size_t grown);
+
 /* What the scavenger decides by. */
 struct gm_heap_need {
     size_t used;                   /* bytes of pages in spans */

@@ -89,7 +89,7 @@ select 'ready';
 S
     for _ in {1..600}; do grep -q ready "$SCRATCH/out" && break; sleep 0.1; done
     pid=$(head -1 "$SCRATCH/out")
-    for _ in {1..15}; do # it is done some seconds after it has fallen asleep
+    for _ in {1..60}; do # it is done some seconds after it has fallen asleep
         sleep 1
         [[ -n $1 ]] && (($(awk '/^RssAnon:/ { print $2 }' "/proc/$pid/status") > $2)) || break
     done
@@ -105,7 +105,7 @@ postgres_backend() {
     [[ $(id -u) == 0 ]] && id postgres >/dev/null 2>&1 && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || skip_because 'no postgresql, or not root'
     local ours theirs most
     theirs=$(postgres_run '')
-    most=$((theirs + 512))
+    most=$((theirs + 192))
     ours=$(postgres_run "$LIB" $most)
     echo "note: $ours KiB, with glibc $theirs"
     ((theirs > 1000 && ours > 1000 && ours <= most))
