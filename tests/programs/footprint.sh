@@ -44,11 +44,12 @@ whole_process() {
 apart() {
     [[ $LIB != */debug/* ]] || skip_because 'the debug build checks at every turn'
     local parts
-    parts=$(with cat /proc/self/smaps | awk '/^[0-9a-f]+-/ { ours = $2 ~ /x/ && $6 ~ /libgomalloc/ } /^Rss:/ && ours { printf "%d ", $2 }')
+    parts=$("$@" | awk '/^[0-9a-f]+-/ { ours = $2 ~ /x/ && $6 ~ /libgomalloc/ } /^Rss:/ && ours { printf "%d ", $2 }')
     echo "note: KiB of text mapped: $parts"
     set -- $parts
     (($# == 2 && $1 > 0 && $2 == 0)) || { echo "text mapped: $parts"; return 1; }
 }
+in_a_shell() { with bash --norc -c '/bin/true; x=$(echo 1 | cat); cat /proc/$$/smaps'; } # it has handled signals and forked
 
 static_tls() {
     need readelf
@@ -74,7 +75,8 @@ threads() {
 
 check small_process_within_130_kib small_process
 check whole_process_within_200_kib whole_process
-check rare_code_is_not_mapped apart
+check rare_code_is_not_mapped apart with cat /proc/self/smaps
+check nor_in_a_shell apart in_a_shell
 check static_tls_within_64_bytes static_tls
 check needs_only_the_c_library dependencies
 check no_thread_of_its_own threads
