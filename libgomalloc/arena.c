@@ -11,7 +11,7 @@
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 
-struct gm_space gm_space;
+struct gm_space gm_space GM_ALIGNED(2048); /* what a small process writes of it is on one page */
 uint8_t gm_colour;
 
 /* The size asked for first; halved until it can be had. 256 GiB is ten times what the machines at
