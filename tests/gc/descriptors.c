@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <sys/syscall.h>
 
-enum { SLEEPERS = 4, COLLECTIONS = 150, HIGH = 500 };
+enum { SLEEPERS = 4, COLLECTIONS = 500, HIGH = 500 };
 static atomic_int leave;
 static atomic_long collections;
 
