@@ -76,16 +76,6 @@ static __attribute__((no_stack_protector)) int serve(void *place) {
     return 0;
 }
 
-static uintptr_t thread_register(void) {
-#if defined(__x86_64__)
-    uintptr_t base;
-    __asm__("mov %%fs:0, %0" : "=r"(base)); /* it points to itself */
-    return base;
-#else
-    return (uintptr_t)__builtin_thread_pointer();
-#endif
-}
-
 /* False: no thread could be made. */
 static bool run_thread(struct place *p) {
 #ifdef __SANITIZE_THREAD__
@@ -93,7 +83,7 @@ static bool run_thread(struct place *p) {
 #endif
     const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |
                       CLONE_CHILD_CLEARTID;
-    int tid = clone(serve, p->stack + STACK, flags, p, &p->tid, thread_register(), &p->tid);
+    int tid = clone(serve, p->stack + STACK, flags, p, &p->tid, __builtin_thread_pointer(), &p->tid);
     if (tid < 0) return false;
     for (int32_t there; (there = gm_load_acquire(&p->tid)) != 0;)
         syscall(SYS_futex, &p->tid, FUTEX_WAIT /* not private: the kernel wakes so */, there, NULL, NULL, 0);
