@@ -217,8 +217,8 @@ static void advance(void) {
     gc_fork_tidy();
     switch (phase) {
     case IDLE:
-        if (automatic && (is_overdue() || gm_load_relaxed(&gm_hooks.heap_out) >= gm_load_relaxed(&gm_hooks.trigger))) begin(false);
-        else arm_trigger();
+        if (!automatic || (!is_overdue() && gm_load_relaxed(&gm_hooks.heap_out) < gm_load_relaxed(&gm_hooks.trigger))) arm_trigger();
+        else if (gc_sweep_done()) begin(false); /* whoever is at the last pages may be what a handler, ours, has interrupted */
         break;
     case MARKING:
         if ((outcome = gc_fork_poll()) != 0) child_done(outcome);
@@ -250,8 +250,7 @@ static bool help(void) {
         gc_fork_wait(WAIT_SLICE_NS);
         break;
     case SWEEPING:
-        if (gc_sweep_some(GROWTH_PAGES)) return true;
-        break;
+        return gc_sweep_some(GROWTH_PAGES) || gc_stop_spilled(poll_from); /* false: others are at the last pages */
     default: /* a cycle is due, and another thread is about to begin it */
         if (gm_load_relaxed(&gm_hooks.heap_out) < gm_load_relaxed(&gm_hooks.trigger)) return false;
         gm_os_futex_wait(&phase, IDLE, STOP_SLICE_NS);

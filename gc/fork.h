@@ -4,7 +4,8 @@
  *
  * The child is made by a raw clone without an exit signal: the host's wait and SIGCHLD never see it, no
  * atfork handler runs. It has every signal blocked, closes the host's descriptors at once (or a pipe's
- * reader would wait for it), and dies with its parent. */
+ * reader would wait for it), and dies with its parent: at its next look, every 20 ms. The thread that has begun it may
+ * end. */
 #ifndef GC_FORK_H
 #define GC_FORK_H
 

@@ -89,7 +89,7 @@ void gm_arena_huge_tables(void) {
 static size_t states_ready(const struct gm_arena *a, size_t heap) {
     size_t n = heap >> GM_STATE_SHIFT;
     if (!tables_huge || heap < STATES_HUGE_FROM) return n;
-    return gm_min(gm_align_up(n, GM_CHUNK_SIZE), a->size >> GM_STATE_SHIFT);
+    return gm_min(gm_align_up((uintptr_t)a->state + n, GM_CHUNK_SIZE) - (uintptr_t)a->state, a->size >> GM_STATE_SHIFT);
 }
 
 void gm_arena_clear_marks(struct gm_arena *a) {
