@@ -10,14 +10,14 @@
 
 #include "libgomalloc/huge.h"
 
-enum { GROW_STEP = 64 * 1024, GROW_MAX = 32 * 1024 * 1024 };
+enum { GROW_MAX = 32 * 1024 * 1024 };
 
 bool gm_grow_tight;
 unsigned gm_grow_pins;
 static unsigned refused_commits;
 
 void gm_grow_relieve(struct gm_arena *a) {
-    enum { STEP_PAGES = GROW_STEP / GM_PAGE_SIZE };
+    enum { STEP_PAGES = GM_GROW_STEP / GM_PAGE_SIZE };
     size_t end = a->committed >> GM_PAGE_SHIFT, n = 0;
     if (a != &gm_space.primary && a->index.free_pages == end && gm_grow_pins == 0) {
         gm_arena_drop(a);
@@ -33,9 +33,9 @@ bool gm_grow(struct gm_arena *a, size_t npages) {
     /* Free pages at the very end count towards what is needed. */
     size_t end = a->committed >> GM_PAGE_SHIFT, tail = 0;
     while (tail < npages && tail < end && gm_pageindex_run(&a->index, end - tail - 1, 1) == 1) tail++;
-    size_t need = gm_align_up((npages - tail) << GM_PAGE_SHIFT, GROW_STEP);
+    size_t need = gm_align_up((npages - tail) << GM_PAGE_SHIFT, GM_GROW_STEP);
     size_t step = gm_min(gm_max(a->committed / 16, GM_GROW_MIN), GROW_MAX), room = a->size - a->committed;
-    step = gm_min(gm_max(gm_align_up(step, GROW_STEP), need), room);
+    step = gm_min(gm_max(gm_align_up(step, GM_GROW_STEP), need), room);
     if (need > room) return false;
     if (gm_huge_wanted()) step = gm_min(gm_align_up(a->committed + step, GM_CHUNK_SIZE) - a->committed, room);
     if (gm_arena_commit(a, step) || (step > need && gm_arena_commit(a, need))) return true;

@@ -4,7 +4,7 @@
 
 #include "libgomalloc/arena.h"
 
-enum { GM_GROW_MIN = 1024 * 1024 };
+enum { GM_GROW_STEP = 64 * 1024, GM_GROW_MIN = 1024 * 1024 };
 
 /* The first free run in any arena (or only in the primary one); else the first arena that can grow; else a new one. NULL: out
  * of memory. The run begins at *page, which is aligned to align_pages in memory. */

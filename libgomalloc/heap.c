@@ -127,7 +127,7 @@ static void keep_limit(void) {
 static size_t owed(size_t pages) {
     static size_t bytes;
     size_t due = bytes + (pages << GM_PAGE_SHIFT);
-    bytes = due < GROW_STEP ? due : 0;
+    bytes = due < GM_GROW_STEP ? due : 0;
     return due - bytes;
 }
 

@@ -114,10 +114,19 @@ static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
     gm_os_futex_wake(&m->wake, 1);
 }
 
+/* The keeper is to be called and given a P. The lock is held. */
+static struct gs_m *claim(void) {
+    struct gs_m *m = gs_sched.claimed = gs_sched.keeper;
+    gs_sched.keeper = NULL;
+    gs_sched.claims++;
+    return m;
+}
+
 /* m sleeps where nobody reaches it. The lock is held. */
 static void write_off(struct gs_m *m) {
     m->unheard = true;
     gs_sched.in_poller = false;
+    gs_sched.claimed = NULL;
 }
 
 void gs_keeper_lost(void) {
@@ -142,6 +151,38 @@ static bool call_keeper(struct gs_m *m, struct gs_p *p, bool spinning) {
     return true;
 }
 
+/* The P that a called keeper was given and has not come for; NULL: there is none. */
+static struct gs_p *take_from_deaf(uint32_t claims, bool *spinning) {
+    struct gs_p *p = NULL;
+    gs_sched_lock();
+    struct gs_m *m = gs_sched.claimed;
+    if (m && gs_sched.claims == claims && gm_load_acquire(&m->wake)) { /* acquire: pairs with the release in give */
+        p = m->next_p;
+        *spinning = m->spinning;
+        m->next_p = NULL;
+        gm_store_relaxed(&m->spinning, false);
+        gm_store_relaxed(&m->wake, 0);
+        write_off(m);
+    }
+    gs_sched_unlock();
+    return p;
+}
+
+static const int64_t DEAF_NS = 50000000;
+void gs_keeper_look(int64_t now) {
+    static uint32_t seen;
+    static int64_t since;
+    uint32_t claims = gm_load_relaxed(&gs_sched.claims);
+    if (!gm_load_relaxed(&gs_sched.claimed) || claims != seen) {
+        seen = claims;
+        since = now;
+    } else if (now - since > DEAF_NS) {
+        bool spinning;
+        struct gs_p *p = take_from_deaf(claims, &spinning);
+        if (p) gs_start_m(p, spinning);
+    }
+}
+
 void gs_start_m(struct gs_p *p, bool spinning) {
     gs_sched_lock();
     struct gs_m *m = gs_sched.idle_m;
@@ -150,8 +191,7 @@ void gs_start_m(struct gs_p *p, bool spinning) {
         gs_sched.idle_m = m->link;
         gs_sched.idle_m_count--;
     } else if (keeper) {
-        m = gs_sched.keeper;
-        gs_sched.keeper = NULL;
+        m = claim();
     }
     gs_sched_unlock();
     if (keeper && call_keeper(m, p, spinning)) return;
@@ -268,6 +308,7 @@ static void end_keeping(struct gs_m *m) {
     bool claimed = gs_sched.keeper != m && !m->unheard;
     if (!m->unheard) gs_sched.in_poller = false;
     if (gs_sched.keeper == m) gs_sched.keeper = NULL;
+    if (gs_sched.claimed == m) gs_sched.claimed = NULL;
     if (!claimed) m->p = gs_sched.stopping ? NULL : gs_idle_get();
     m->polling = m->unheard = false;
     gs_sched_unlock();
@@ -281,9 +322,8 @@ static void end_keeping(struct gs_m *m) {
 /* For an idle P, if there still is one: whoever holds the last one comes by here as well. */
 static void call_late_keeper(void) {
     gs_sched_lock();
-    struct gs_m *keeper = gs_sched.keeper;
     struct gs_p *p = !gs_sched.stopping && keeper_late(gs_earliest_timer()) ? gs_idle_get() : NULL;
-    if (p) gs_sched.keeper = NULL;
+    struct gs_m *keeper = p ? claim() : NULL;
     gs_sched_unlock();
     if (p && !call_keeper(keeper, p, false)) gs_start_m(p, false);
 }
@@ -317,9 +357,8 @@ void gs_timer_added(int64_t when) {
     struct gs_m *keeper = NULL;
     gs_sched_lock();
     bool late = gs_sched.keeper ? gs_sched.keeper_until > when : gs_sched.idle_p_count == gs_sched.procs;
-    if (late) keeper = gs_sched.keeper;
     struct gs_p *p = late && !gs_sched.stopping ? gs_idle_get() : NULL;
-    if (p && keeper) gs_sched.keeper = NULL;
+    if (p && gs_sched.keeper) keeper = claim();
     gs_sched_unlock();
     if (!p) return;
     if (!keeper) {

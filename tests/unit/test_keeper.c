@@ -122,4 +122,26 @@ TEST(a_number_used_again_is_found_out_while_the_keeper_sleeps) {
     wait_for(&count, 4);
 }
 
+/* The bell rings where nobody hears it, as when the program closes it at that very moment: what the keeper was given to do is done
+ * by another thread. */
+static bool rings_nothing(void) { return true; }
+TEST(a_called_keeper_that_does_not_come_is_written_off) {
+    expect_eq(pipe(pipes), 0);
+    go_maxprocs(1);
+    go(reads_once, (void *)(intptr_t)pipes[0]);
+    parked_wait(1);
+    while (!keeper_there()) usleep(200);
+    bool (*interrupt)(void) = gm_load_relaxed(&gs_hooks.interrupt);
+    gm_store_relaxed(&gs_hooks.interrupt, rings_nothing);
+    go(add_one, NULL);
+    wait_for(&count, 1);
+    gm_store_relaxed(&gs_hooks.interrupt, interrupt);
+    for (uint32_t i = 2; i < 100; i++) { /* and all is as it was: others keep the time */
+        go(add_one, NULL);
+        wait_for(&count, i);
+    }
+    expect_eq(write(pipes[1], "x", 1), 1);
+    wait_for(&count, 100);
+}
+
 TEST_MAIN()
