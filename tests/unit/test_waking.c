@@ -21,6 +21,7 @@
 #define gs_hand_off model_hand_off
 #define gs_keep_time model_keep_time
 #define gs_timer_added model_timer_added
+#define gs_keeper_look model_keeper_look
 
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
