@@ -79,7 +79,8 @@ static void drop_marks(struct gm_arena *a) {
 enum { STATES_HUGE_FROM = 32 << 20 };
 static bool tables_huge;                /* heap lock */
 
-/* Tables are read and written in spots. While each is smaller than a huge page the kernel makes none of it, and is not told. */
+/* Tables are read and written in spots. Those of a heap of one chunk are smaller than a huge page: the kernel makes none of them,
+ * and is not told. */
 static bool primary_told;               /* heap lock */
 static void tell_primary(void) {
     const struct gm_arena *a = &gm_space.primary;
@@ -133,16 +134,12 @@ bool gm_arena_renew_marks(void) {
     return gm_arena_make_marks(marks_shared);
 }
 
-/* Address space for the primary where it is likely to be free and the heap's start comes to lie right: below the library, with
- * room in between for what the program maps. So nothing has to be cut off. NULL: not there. */
-static char *reserve_below(size_t before, size_t heap, size_t align) {
+/* Where the primary is likely to find `size` bytes free and aligned as it stands, so that nothing has to be cut off around it: below
+ * the library, with room in between for what the program maps. NULL: nowhere there. */
+static void *place_below(size_t size, size_t align) {
     enum { APART_GIB = 4 };
     uintptr_t here = (uintptr_t)&gm_space, apart = (uintptr_t)APART_GIB << 30;
-    if (here < before + heap + 2 * apart) return NULL;
-    char *p = (char *)gm_align_down(here - apart - heap, align) - before;
-    char *got = gm_os_reserve(p, before + heap, gm_os_page_size());
-    if (got && got != p) gm_os_unmap(got, before + heap);
-    return got == p ? p : NULL;
+    return here > size + 2 * apart ? (void *)gm_align_down(here - apart - size, align) : NULL;
 }
 
 /* Reserves an arena for `heap` bytes, heap start aligned to 64 MiB (2 MiB for tiny ones). */
@@ -150,9 +147,8 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     size_t os_page = gm_os_page_size();
     bool primary = a == &gm_space.primary;
     struct layout l = layout_of(heap, os_page, primary);
-    size_t before = l.total;
-    char *p = primary ? reserve_below(before, heap, align) : NULL;
-    if (!p) p = gm_os_reserve(NULL, (before = gm_align_up(l.total, align)) + heap, align);
+    size_t before = gm_align_up(l.total, align);
+    char *p = gm_os_reserve(primary ? place_below(before + heap, align) : NULL, before + heap, align);
     if (!p) return false;
     char *tables = p + (before - l.total);
     if (tables > p) gm_os_unmap(p, (size_t)(tables - p));
@@ -299,7 +295,7 @@ bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
     if (new > a->size || new < old || !commit_index(a, new)) return false;
     if (!commit_table(a->state, false, old >> GM_STATE_SHIFT, states_ready(a, new))) return false;
     if (!commit_both(a, old, new)) return false;
-    if (old && a == &gm_space.primary) tell_primary();
+    if (new > GM_CHUNK_SIZE && a == &gm_space.primary) tell_primary();
     if (a == &gm_space.primary && !gm_meta_commit(new >> META_SHIFT)) return false;
     if (!gm_os_commit((void *)(a->base + old), bytes)) return false;
     gm_os_name((void *)a->base, new, "gomalloc heap");
