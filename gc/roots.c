@@ -6,7 +6,8 @@
  * lays out what it allocates. Any other mapping in which a stack pointer points (a stack the program
  * made, perhaps between its data) is scanned whole, which costs precision, never soundness. A thread
  * that stands on an alternative stack leaves none of its own stack pointers in its main stack, so that is
- * scanned whole as well.
+ * scanned whole as well. The library's own threads are not held: they stand where their own frames begin, as
+ * below that, where the sweep runs as well, lie addresses of dead objects.
  *
  * Steps. Words in data are aligned; on stacks and in registers they may stand at 4 (packed structs such
  * as epoll_event); in anonymous executable mappings at any byte (immediates in generated code). */
@@ -24,7 +25,7 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, MAX_STACKS = 1024, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024, SHORT_STACK = 64 * 1024 };
+enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, MAX_STACKS = 1024, MAX_OWN = 8, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024, SHORT_STACK = 64 * 1024 };
 
 struct range { uintptr_t low, high; };
 static struct range added[MAX_ADDED];       /* cycle lock */
@@ -34,13 +35,25 @@ static struct range excluded[MAX_EXCLUDED]; /* the same, found anew at each stop
 static unsigned excluded_count, kept_count, added_count, stack_count;
 static size_t bytes;
 static size_t private_bytes[2];             /* of all private mappings: now, and as seen in the process that was stopped */
-static uintptr_t own_sp;
+static uintptr_t own_sp;                    /* the caller's: that of a call */
+static struct gm_os_own_stack own[MAX_OWN]; /* of the library's threads */
+static unsigned own_count;
 static struct gm_maps maps;                 /* static: the caller may stand on a small stack */
 static struct gm_page_run runs[RUNS];
 static _Alignas(16) char copy[COPY];        /* of pages that may not be read where they are */
 
 size_t gc_roots_bytes(void) { return bytes; }
-void gc_roots_own_stack(uintptr_t sp) { own_sp = sp; }
+
+/* Of the stacks of the library's own threads the C library's part is looked at. */
+void gc_roots_own_stack(uintptr_t sp) {
+    struct gm_os_own_stack s;
+    own_sp = sp;
+    own_count = 0;
+    for (unsigned i = 0; own_count < MAX_OWN && gm_os_own_stack(&i, &s);) {
+        own[own_count++] = s;
+        if (s.control_block == (uintptr_t)__builtin_thread_pointer()) own_sp = s.from;
+    }
+}
 
 /* Any thread, any time: a reader that comes between sees an empty range, which excludes nothing. */
 bool gc_roots_exclude(uintptr_t low, uintptr_t high) {
@@ -154,7 +167,7 @@ static bool is_stack_of(const struct gm_mapping *m, bool above_guard, uintptr_t 
 
 /* Where everybody stands, the caller too, in ascending order: there are as many mappings as threads, and more. */
 enum { MAX_STANDING = (1 << 15) + 1 };
-static struct standing { uintptr_t sp, control_block; } *standing; /* MAX_STANDING of them, mapped when first needed */
+static struct standing { uintptr_t sp, live, control_block; } *standing; /* MAX_STANDING of them, mapped when first needed */
 static unsigned standing_count;
 
 /* Lets an entry sink in the heap of the first n, largest on top. */
@@ -172,10 +185,11 @@ static void sink(unsigned at, unsigned n) {
 static bool list_standing(void) {
     unsigned n = 0;
     if (!standing && !(standing = gm_os_map(MAX_STANDING * sizeof *standing))) return false;
-    standing[n++] = (struct standing){ own_sp, (uintptr_t)__builtin_thread_pointer() };
+    standing[n++] = (struct standing){ own_sp, own_sp, (uintptr_t)__builtin_thread_pointer() }; /* a call's: below is nothing */
+    for (unsigned i = 0; i < own_count; i++) standing[n++] = (struct standing){ own[i].from, own[i].from, own[i].control_block };
     for (unsigned i = 0; i < gc_world_count() && n < MAX_STANDING; i++) {
         const struct gc_thread *t = gc_world_thread(i);
-        standing[n++] = (struct standing){ t->sp, t->fs_base };
+        standing[n++] = (struct standing){ t->sp, t->sp - RED_ZONE, t->fs_base };
     }
     standing_count = n;
     for (unsigned i = n / 2; i-- > 0;) sink(i, n);
@@ -205,16 +219,14 @@ static uintptr_t live_from(const struct gm_mapping *m, bool above_guard) {
     for (; i < standing_count && standing[i].sp < m->end; i++)
         if (!is_stack_of(m, above_guard, standing[i].sp, standing[i].control_block)) return 0;
     if (i == first) return 0;
-    uintptr_t lowest = standing[first].sp;
-    if (lowest != own_sp) lowest = gm_max(lowest - RED_ZONE, m->start); /* our own is that of a call: below is nothing */
-    return gm_align_down(lowest, 8);
+    return gm_align_down(gm_max(standing[first].live, m->start), 8);
 }
 
 /* Where the live part of a stack begins: at the lowest stack pointer of a thread in it, or else where is said. */
 static uintptr_t live_part(const struct range *stack, uintptr_t otherwise) {
     unsigned first = first_standing(stack->low);
     if (first == standing_count || standing[first].sp >= stack->high) return gm_align_down(otherwise, 8);
-    return gm_align_down(gm_max(standing[first].sp - RED_ZONE, stack->low), 8);
+    return gm_align_down(gm_max(standing[first].live, stack->low), 8);
 }
 
 static void scan_other_stack(uintptr_t low, uintptr_t high, uintptr_t saved) {

@@ -39,7 +39,8 @@ void gc_roots_scan_registers(void);
 
 /* Bytes seen by the last scan. */
 size_t gc_roots_bytes(void);
-/* The calling thread's own stack, from `sp` on, holds its registers already: scanned as a held thread's. */
+/* Before the others: the calling thread's own stack, from `sp` on, holds its registers already: scanned as a held thread's.
+ * Of the library's own threads only what lies above their frames is. */
 void gc_roots_own_stack(uintptr_t sp);
 
 #endif

@@ -99,6 +99,10 @@ bool gm_os_thread_start(void (*run)(void), const char *name);
  * gm_os_thread_start has started is one. False: no room for one more. */
 bool gm_os_enter_library_thread(void);
 bool gm_os_is_library_thread(int tid);
+/* One after the other, *i being 0 first: where the stacks of these threads become the library's own (frames below `from`,
+ * and what lies dead there), and their control blocks. Asked for while the other threads stand still. */
+struct gm_os_own_stack { uintptr_t from, control_block; };
+bool gm_os_own_stack(unsigned *i, struct gm_os_own_stack *out);
 /* The calling thread, one of those, runs the program's code from now on. */
 void gm_os_leave_library_thread(void);
 /* Threads that gm_os_thread_start has made and that still run. */

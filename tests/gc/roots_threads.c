@@ -1,6 +1,7 @@
 /* Places of threads where a pointer can be: registers, stacks of all kinds, what the C library keeps for a thread. */
 #include "tests/gc/hide.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -374,5 +375,56 @@ static HIDE_NOINLINE void *end_thread(void *arg) {
     return NULL;
 }
 THREAD_PLACE(end, NULL)
+
+/* ---- no place: a stack of the library's own. Addresses of swept objects lie dead on it, as the collector runs there. */
+
+static int librarys_thread(void) {
+    char path[64], name[16];
+    int found = 0;
+    DIR *d = opendir("/proc/self/task");
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        snprintf(path, sizeof path, "/proc/self/task/%.10s/comm", e->d_name);
+        FILE *f = fopen(path, "re");
+        if (f && fgets(name, sizeof name, f) && strcmp(name, "gomalloc\n") == 0) found = atoi(e->d_name);
+        if (f) fclose(f);
+    }
+    if (d) closedir(d);
+    return found;
+}
+
+static uintptr_t sleeps_at(int tid) {
+    char path[64], line[256] = "";
+    unsigned long sp;
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
+    FILE *f = fopen(path, "re");
+    bool read = f && fgets(line, sizeof line, f);
+    if (f) fclose(f);
+    return read && sscanf(line, "%*d %*x %*x %*x %*x %*x %*x %lx", &sp) == 1 ? sp : 0;
+}
+
+/* The lowest word of the mapping that a stack pointer lies in: so deep nobody goes. */
+static void **deepest_word(uintptr_t sp) {
+    unsigned long low, high, found = 0;
+    char line[512];
+    FILE *f = fopen("/proc/self/maps", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "%lx-%lx", &low, &high) == 2 && sp >= low && sp < high) found = low;
+    if (f) fclose(f);
+    return (void **)found;
+}
+
+static void **dead_word;
+static void dead_hide(void *p) { *dead_word = p; }
+TEST_LIMIT(what_lies_dead_on_the_librarys_stack_keeps_nothing, 30) {
+    if (!gogc_collect) skip("the library is not preloaded");
+    churn(); /* with the program's first thread comes the library's */
+    uintptr_t sp = 0;
+    for (int i = 0; i < 1000 && sp == 0; i++, nap()) sp = sleeps_at(librarys_thread());
+    if (sp == 0) skip("the kernel does not tell where the library's thread sleeps");
+    dead_word = deepest_word(sp);
+    volatile uintptr_t hidden = hide_in(dead_hide);
+    expect(hide_collect(hidden, 4 * HIDE_ROUNDS)); /* gone */
+    expect_eq(~(uintptr_t)*dead_word, hidden);
+}
 
 TEST_MAIN()
