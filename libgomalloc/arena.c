@@ -79,18 +79,8 @@ static void drop_marks(struct gm_arena *a) {
 enum { STATES_HUGE_FROM = 32 << 20 };
 static bool tables_huge;                /* heap lock */
 
-/* Tables are read and written in spots. Those of a heap of one chunk are smaller than a huge page: the kernel makes none of them,
- * and is not told. */
-static bool primary_told;               /* heap lock */
-static void tell_primary(void) {
-    const struct gm_arena *a = &gm_space.primary;
-    if (!primary_told && a->size) gm_os_huge(a->index.all_bits, a->base - gm_arena_tables(a), false);
-    primary_told = true;
-}
-
 void gm_arena_huge_tables(void) {
     struct gm_arena *a = &gm_space.primary;
-    tell_primary();
     if (!tables_huge && a->size) gm_os_huge(a->state, a->size >> GM_STATE_SHIFT, true);
     tables_huge = true;
 }
@@ -170,7 +160,7 @@ static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
         gm_os_unmap(tables, l.total + heap);
         return false;
     }
-    if (!primary) gm_os_huge(tables, l.total, false);
+    gm_os_huge(tables, l.total, false);
     if (primary) gm_meta_set_region(a->state + l.state, l.meta);
     gm_pageindex_init(&a->index, chunks, (struct gm_pagebits *)tables,
                       tables + chunks * sizeof(struct gm_pagebits));
@@ -295,7 +285,6 @@ bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
     if (new > a->size || new < old || !commit_index(a, new)) return false;
     if (!commit_table(a->state, false, old >> GM_STATE_SHIFT, states_ready(a, new))) return false;
     if (!commit_both(a, old, new)) return false;
-    if (new > GM_CHUNK_SIZE && a == &gm_space.primary) tell_primary();
     if (a == &gm_space.primary && !gm_meta_commit(new >> META_SHIFT)) return false;
     if (!gm_os_commit((void *)(a->base + old), bytes)) return false;
     gm_os_name((void *)a->base, new, "gomalloc heap");
