@@ -32,7 +32,7 @@ preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
 # In the order of the link line, which is the order in memory: the tables of which a small process touches the
 # beginning come after the small variables that everybody writes, then what few processes use (preload/layout.ld
 # does the same for the text).
-TABLES := libgomalloc/lists libgomalloc/arena libgomalloc/nested libgomalloc/transfer
+TABLES := libgomalloc/arena libgomalloc/nested libgomalloc/transfer libgomalloc/lists
 RARE := libgomalloc/room libgomalloc/noscan libgomalloc/unwind libgomalloc/base/cfi libgomalloc/os/pagemap_linux
 late_objects := $(TABLES:%=$B/obj/%.o) $(RARE:%=$B/obj/%.o) $(filter $B/obj/gc/% $B/obj/sched/%,$(core_objects))
 objects := $(filter-out $(late_objects),$(core_objects) $(os_objects) $(preload_objects)) $(late_objects)

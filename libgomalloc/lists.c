@@ -8,6 +8,7 @@
 #include "libgomalloc/hooks.h"
 
 struct gm_lists gm_lists[GM_CLASSES];
+struct gm_list gm_lists_by_run[GM_RUNS];
 const struct gm_central_roots gm_central_roots = { gm_lists, sizeof(struct gm_lists), offsetof(struct gm_lists, out),
                                                    offsetof(struct gm_lists, pages) };
 

@@ -30,7 +30,6 @@
 #include "libgomalloc/holes.h"
 #include "libgomalloc/os/os.h"
 
-struct gm_list gm_lists_by_run[GM_RUNS]; /* here, as a small process does not touch this file's variables */
 static bool forbidden; /* atomic, set under all classes' locks: no page is ceded, no host is made */
 
 /* ---- guests */

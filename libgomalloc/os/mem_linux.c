@@ -119,7 +119,10 @@ bool gm_os_renew(void *p, size_t size) {
 }
 
 void gm_os_name(void *p, size_t size, const char *name) {
-    quiet(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, (long)p, (long)size, (long)name, 0);
+    static bool never; /* the kernel has no names for memory (CONFIG_ANON_VMA_NAME): it is not asked again */
+    if (__atomic_load_n(&never, __ATOMIC_RELAXED)) return;
+    if (quiet(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, (long)p, (long)size, (long)name, 0) == -EINVAL)
+        __atomic_store_n(&never, true, __ATOMIC_RELAXED);
 }
 
 /* The first number of statm. */

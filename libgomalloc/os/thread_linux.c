@@ -13,8 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-int gm_os_gettid(void) { return (int)syscall(SYS_gettid); }
-int gm_os_getpid(void) { return (int)syscall(SYS_getpid); }
+#include "libgomalloc/os/rawcall.h"
+
+/* Without the C library's syscall: a child of fork would touch that part of it for this alone. */
+int gm_os_gettid(void) { return (int)gm_rawcall(SYS_gettid, 0, 0, 0, 0); }
+int gm_os_getpid(void) { return (int)gm_rawcall(SYS_getpid, 0, 0, 0, 0); }
 
 bool gm_os_thread_exists(int tid) {
     int saved = errno;
