@@ -93,13 +93,13 @@ static uint64_t cycles_of(int percent, size_t bytes) {
     return cycles() - before;
 }
 TEST_LIMIT(the_more_percent_the_fewer, 60) {
-    keep(24 * MIB);
-    uint64_t off = cycles_of(-1, 100 * MIB), often = cycles_of(50, 400 * MIB), seldom = cycles_of(400, 400 * MIB);
+    keep(12 * MIB);
+    uint64_t off = cycles_of(-1, 50 * MIB), often = cycles_of(50, 200 * MIB), seldom = cycles_of(400, 200 * MIB);
     diag("%lu at 50 %%, %lu at 400 %%", often, seldom);
     expect_eq(off, 0);
     expect(often > 2 * seldom && seldom > 0);
-    expect_at_most(often, 2 * 400 / 12);
-    expect(is_whole(kept, 24 * MIB));
+    expect_at_most(often, 2 * 200 / 6);
+    expect(is_whole(kept, 12 * MIB));
 }
 
 TEST_LIMIT(none_while_disabled, 30) {
@@ -118,7 +118,7 @@ TEST_LIMIT(the_memory_limit, 60) {
     gogc_set_percent(-1);
     gomalloc_set_memory_limit((int64_t)limit);
     keep(16 * MIB);
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 40; i++) {
         waste(10 * MIB);
         struct gomalloc_stats s = stats();
         if (s.heap_sys - s.heap_released > most) most = s.heap_sys - s.heap_released;
@@ -257,6 +257,7 @@ static void *kill_snapshots(void *arg) {
         text[n > 0 ? n : 0] = 0;
         for (char *p = text, *end; strtol(p, &end, 10) > 0 && end != p; p = end)
             killed += kill((pid_t)strtol(p, NULL, 10), SIGKILL) == 0;
+        usleep(200);
     }
     return NULL;
 }
@@ -265,7 +266,7 @@ TEST_LIMIT(a_snapshot_that_is_killed, 60) {
     if (!marks_on_a_snapshot()) skip("no snapshots are made");
     if (access(check_format("/proc/self/task/%d/children", getpid()), R_OK) != 0) skip("the kernel does not list children");
     collector = (int)syscall(SYS_gettid);
-    keep(48 * MIB);
+    keep(24 * MIB);
     pthread_create(&t, NULL, kill_snapshots, NULL);
     for (int i = 0; i < 300 && killed < 4; i++) {
         waste(MIB);
@@ -275,7 +276,7 @@ TEST_LIMIT(a_snapshot_that_is_killed, 60) {
     pthread_join(t, NULL);
     diag("%lu killed in %lu cycles", killed, cycles());
     expect(killed > 0);
-    expect(is_whole(kept, 48 * MIB));
+    expect(is_whole(kept, 24 * MIB));
     uint64_t objects = stats().heap_objects;
     expect_at_most(objects_without_kept(objects / 4), objects / 4);
 }
@@ -297,7 +298,7 @@ TEST_LIMIT(a_snapshot_does_not_outlive_its_process, 60) {
     if (!marks_on_a_snapshot()) skip("no snapshots are made");
     if (access(check_format("/proc/self/task/%d/children", getpid()), R_OK) != 0) skip("the kernel does not list children");
     expect_eq(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
-    keep(48 * MIB);
+    keep(24 * MIB);
     for (int i = 0; i < 3; i++) {
         pid_t child = fork();
         if (child == 0) exit_in_a_cycle();
