@@ -131,7 +131,7 @@ c.malloc_stats()' 2>"$SCRATCH/stats" || return
 # ---- OpenMetrics
 
 # The text format as its specification has it, read by nobody else's code: a family's lines stand together, HELP and TYPE once
-# and before its samples; names, labels and values by the grammar; counters end in _total and are not negative; no sample
+# and before its samples; names, labels and values by the grammar; counters end in _total and are not negative; histograms add up; no sample
 # twice; and the end is said once, last.
 exposition() { # FILE
     "$PYTHON" - "$1" <<'P'
@@ -142,7 +142,7 @@ name = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 label = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\\\|\\"|\\n)*"'
 sample = re.compile(r"(%s)(?:\{(%s(?:,%s)*)\})? (-?(?:\d+(?:\.\d*)?(?:e[+-]?\d+)?|Inf)|NaN)" % (name, label, label))
 meta = re.compile(r"# (HELP|TYPE|UNIT) (%s) (.*)" % name)
-order, said, seen, samples = [], {}, set(), 0
+order, said, seen, samples, buckets, counts = [], {}, set(), 0, {}, {}
 for line in text.split("\n")[:-2]:
     m = meta.fullmatch(line)
     if m:
@@ -152,7 +152,7 @@ for line in text.split("\n")[:-2]:
             order.append(family)
             said[family] = {}
         assert kind not in said[family] and "samples" not in said[family], line
-        assert kind != "TYPE" or value in ("gauge", "counter", "info", "unknown"), line
+        assert kind != "TYPE" or value in ("gauge", "counter", "histogram", "info", "unknown"), line
         assert kind != "UNIT" or family.endswith("_" + value), line
         said[family][kind] = value
         continue
@@ -160,8 +160,10 @@ for line in text.split("\n")[:-2]:
     assert m, "neither comment nor sample: " + line
     full, labels, value = m.groups()
     family = order[-1]
-    counter = said[family].get("TYPE") == "counter"
-    assert full == (family + "_total" if counter else family), line
+    counter, histogram = (said[family].get("TYPE") == t for t in ("counter", "histogram"))
+    assert full in ([family + e for e in ("_bucket", "_count", "_sum")] if histogram else [family + "_total" if counter else family]), line
+    if full == family + "_bucket": buckets.setdefault(family, []).append((labels, float(value)))
+    if histogram and full == family + "_count": counts[family] = float(value)
     assert (full, labels) not in seen, "twice: " + line
     names = re.findall(r'([a-zA-Z_][a-zA-Z0-9_]*)="', labels or "")
     assert len(set(names)) == len(names) and (not counter or float(value) >= 0), line
@@ -169,6 +171,8 @@ for line in text.split("\n")[:-2]:
     said[family]["samples"] = True
     samples += 1
 assert all({"HELP", "TYPE", "samples"} <= set(v) for v in said.values()), [f for f, v in said.items() if "samples" not in v or "TYPE" not in v]
+for family, b in buckets.items():  # each has all that are below its bound; the last has no bound and says how many there are
+    assert [v for _, v in b] == sorted(v for _, v in b) and b[-1] == ('le="+Inf"', counts[family]), family
 print("note: %d families, %d samples by the grammar" % (len(order), samples))
 P
 }
