@@ -92,12 +92,12 @@ static uint64_t cycles_of(int percent, size_t bytes) {
     waste(bytes);
     return cycles() - before;
 }
-TEST_LIMIT(the_more_percent_the_fewer, 60) {
+TEST_LIMIT(the_more_percent_the_later, 60) {
     keep(12 * MIB);
-    uint64_t off = cycles_of(-1, 50 * MIB), often = cycles_of(50, 200 * MIB), seldom = cycles_of(400, 200 * MIB);
+    uint64_t off = cycles_of(-1, 50 * MIB), often = cycles_of(50, 200 * MIB), near = stats().next_gc, seldom = cycles_of(400, 200 * MIB), far = stats().next_gc;
     diag("%lu at 50 %%, %lu at 400 %%", often, seldom);
     expect_eq(off, 0);
-    expect(often > 2 * seldom && seldom > 0);
+    expect(often > 0 && seldom > 0 && near > 0 && far > near); /* a small heap gets room where cycles are dear, up to 32 MiB */
     expect_at_most(often, 2 * 200 / 6);
     expect(is_whole(kept, 12 * MIB));
 }
