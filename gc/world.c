@@ -412,6 +412,15 @@ static bool begin(uint64_t start) {
     return true;
 }
 
+/* Of vfork's child the parent is let go a moment before exec has left the memory. */
+static int find_lasting_sharer(void) {
+    enum { LOOKS = 100, BETWEEN_NS = 20000 };
+    static uint32_t never;
+    int pid;
+    for (int i = 0; (pid = find_sharer()) != 0 && i < LOOKS; i++) gm_os_futex_wait(&never, 0, BETWEEN_NS);
+    return pid;
+}
+
 static bool hold(struct gm_out *why) {
     uint64_t start = gm_os_nanotime();
     if (!begin(start)) {
@@ -421,7 +430,7 @@ static bool hold(struct gm_out *why) {
     gc_published_take(take_published);
     if (!gather(start, why)) return false;
     gc_published_others_stopped();
-    int sharer = find_sharer();
+    int sharer = find_lasting_sharer();
     if (sharer != 0) {
         gm_out_printf(why, "process %d shares this memory and is no thread", sharer);
         return false;
