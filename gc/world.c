@@ -415,9 +415,8 @@ static bool begin(uint64_t start) {
 /* Of vfork's child the parent is let go a moment before exec has left the memory. */
 static int find_lasting_sharer(void) {
     enum { LOOKS = 100, BETWEEN_NS = 20000 };
-    static uint32_t never;
     int pid;
-    for (int i = 0; (pid = find_sharer()) != 0 && i < LOOKS; i++) gm_os_futex_wait(&never, 0, BETWEEN_NS);
+    for (int i = 0; (pid = find_sharer()) != 0 && i < LOOKS; i++) gm_os_futex_wait(&pending, 0, BETWEEN_NS);
     return pid;
 }
 
