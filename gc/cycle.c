@@ -110,9 +110,9 @@ static bool stop_work(void) {
     bool fork = can_fork();
     marked_here = false;
     if (!scan_held(!fork)) return false;
+    gc_watch_marking(true); /* until weak references are settled, which is after the threads go on */
     if (fork && gc_fork_start(gc_marking_child)) {
         gc_mark_forget_grey(); /* it is the child's now */
-        gc_watch_marking(true);
         return true;
     }
     return marked_here = gc_marking_all(!fork);
@@ -351,6 +351,8 @@ static void out_of_memory(size_t n) {
 /* Waits for a marking that is under way. */
 static bool settled_from(uintptr_t from) {
     wait_for_marks(from);
+    gm_lock(&cycle_lock); /* whoever has marked at a stop settles before it lets go */
+    gm_unlock(&cycle_lock);
     return true;
 }
 
