@@ -44,8 +44,7 @@ static struct gm_pace pace;         /* its account; only whoever is working */
 static uint64_t worked_ns, traced_ns, released_bytes; /* likewise; the first is read anywhere */
 
 static gm_scavenge_tidy tidy_above; /* from the constructor on */
-enum { EARLIER_NS = 280000000 };    /* a fall counts from 20 ms after the program's start: json.tool has decoded its file then */
-static uint64_t started;            /* so long before the constructor ran */
+static uint64_t started;            /* when the constructor ran */
 static uint32_t background;         /* atomic: the thread exists */
 static uint32_t wake_word;          /* futex */
 
@@ -274,7 +273,7 @@ void gm_scavenge_fork_child(void) {
 
 void gm_scavenge_init(gm_scavenge_tidy tidy_idle) {
     tidy_above = gm_heap_squeeze = tidy_idle;
-    started = gm_os_start_time() - EARLIER_NS;
+    started = gm_os_start_time();
     int64_t limit = gm_conf.memlimit;
     if (limit == GM_CONF_CGROUP) gm_heap_set_memory_limit(GM_LIMIT_OF_GROUP);
     else if (limit >= 0) gm_heap_set_memory_limit((size_t)limit);
