@@ -116,9 +116,10 @@ static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
 
 /* The keeper is to be called and given a P. The lock is held. */
 static struct gs_m *claim(void) {
-    struct gs_m *m = gs_sched.claimed = gs_sched.keeper;
+    struct gs_m *m = gs_sched.keeper;
+    gm_store_relaxed(&gs_sched.claimed, m);
     gs_sched.keeper = NULL;
-    gs_sched.claims++;
+    gm_add_relaxed(&gs_sched.claims, 1);
     return m;
 }
 
@@ -126,7 +127,7 @@ static struct gs_m *claim(void) {
 static void write_off(struct gs_m *m) {
     m->unheard = true;
     gs_sched.in_poller = false;
-    gs_sched.claimed = NULL;
+    gm_store_relaxed(&gs_sched.claimed, NULL);
 }
 
 void gs_keeper_lost(void) {
@@ -308,7 +309,7 @@ static void end_keeping(struct gs_m *m) {
     bool claimed = gs_sched.keeper != m && !m->unheard;
     if (!m->unheard) gs_sched.in_poller = false;
     if (gs_sched.keeper == m) gs_sched.keeper = NULL;
-    if (gs_sched.claimed == m) gs_sched.claimed = NULL;
+    if (gs_sched.claimed == m) gm_store_relaxed(&gs_sched.claimed, NULL);
     if (!claimed) m->p = gs_sched.stopping ? NULL : gs_idle_get();
     m->polling = m->unheard = false;
     gs_sched_unlock();
