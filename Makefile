@@ -32,7 +32,7 @@ preload_objects := $(patsubst %,$B/obj/%.o,$(basename $(PRELOAD)))
 # In the order of the link line, which is the order in memory: the tables of which a small process touches the
 # beginning come after the small variables that everybody writes, then what few processes use (preload/layout.ld
 # does the same for the text).
-TABLES := libgomalloc/lists libgomalloc/arena libgomalloc/nested libgomalloc/transfer
+TABLES := libgomalloc/arena libgomalloc/nested libgomalloc/transfer libgomalloc/lists
 RARE := libgomalloc/room libgomalloc/noscan libgomalloc/unwind libgomalloc/base/cfi libgomalloc/os/pagemap_linux
 late_objects := $(TABLES:%=$B/obj/%.o) $(RARE:%=$B/obj/%.o) $(filter $B/obj/gc/% $B/obj/sched/%,$(core_objects))
 objects := $(filter-out $(late_objects),$(core_objects) $(os_objects) $(preload_objects)) $(late_objects)
@@ -44,8 +44,8 @@ command_objects := $(patsubst %.c,$B/obj/%.o,$(wildcard preload/command/*.c))
 all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
-COLD := heap giveback holes guests room meta mem_linux thread_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
-        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux file_linux thread fork dump deadlock symbol unwind cfi frames line
+COLD := heap grow giveback holes guests room meta mem_linux thread_linux futex_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit \
+        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux apart_linux file_linux thread fork dump quit deadlock symbol unwind cfi frames line
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile
@@ -85,7 +85,7 @@ $(command_objects): OPT.release := -Os
 $B/gomalloc: $(command_objects) $B/libgomalloc.a
 	$(CC) -no-pie -o $@ $(command_objects) $B/libgomalloc.a -lm $(UNWIND)
 
--include $(shell find $B/obj -name '*.d' 2>/dev/null)
+-include $(shell find $B/obj $B/tests -name '*.d' 2>/dev/null)
 
 # ---- tests. A test is a program or a script; tests/exec says how each kind is run.
 
@@ -283,7 +283,7 @@ build/bench/bin/runner: bench/runner.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -static -o $@ $<
 
-build/bench/bin/summary build/bench/bin/page: build/bench/bin/%: bench/%.c preload/command/style.h
+build/bench/bin/summary build/bench/bin/page: build/bench/bin/%: bench/%.c bench/table.h preload/command/style.h
 	@mkdir -p $(@D)
 	$(CC) -std=gnu17 -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -DGM_BUILD -I. -o $@ $< -lm
 

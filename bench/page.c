@@ -5,13 +5,12 @@
  * A picture shows ratios to glibc on a logarithmic axis, a dot an allocator, with its interval; left is better. Its scale
  * stands in data- attributes, the numbers in the JSON at the end, so that a test can compute one from the other. */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#define TABLE_PROGRAM "page"
+#include "bench/table.h"
 #include "preload/command/style.h"
 
-enum { MAX_ROWS = 512, MAX_ALLOCS = 16, NAME = 64, METRICS = 4 };
+enum { MAX_ROWS = 512 };
 enum { WIDTH = 1080, LEFT = 170, RIGHT = 30, TOP = 26, ROW = 17, AXIS = 26 };
 
 struct figure {
@@ -26,18 +25,11 @@ struct row {
     struct figure at[METRICS][MAX_ALLOCS];
 };
 
-static const char *const metric_name[METRICS] = { "wall", "cpu", "rss", "faults" };
 static const char *const metric_title[METRICS] = { "Time", "CPU time", "Peak resident memory", "Page faults" };
 static const struct { double unit; const char *name; } metric_unit[METRICS] = { { 1e9, "s" }, { 1e9, "s" }, { 1024, "MiB" }, { 1000, "thousand" } };
 
 static struct row rows[MAX_ROWS];
-static char allocs[MAX_ALLOCS][NAME];
-static int row_count, alloc_count, base = -1;
-
-static void die(const char *what, const char *detail) {
-    fprintf(stderr, "page: %s %s\n", what, detail);
-    exit(2);
-}
+static int row_count;
 
 static void put_text(const char *text) {
     for (; *text; text++) {
@@ -58,15 +50,6 @@ static struct row *row_of(const char *name, const char *kind) {
     snprintf(rows[row_count].name, NAME, "%s", name);
     snprintf(rows[row_count].kind, NAME, "%s", kind);
     return &rows[row_count++];
-}
-
-static int alloc_of(const char *name) {
-    for (int a = 0; a < alloc_count; a++)
-        if (strcmp(allocs[a], name) == 0) return a;
-    if (alloc_count == MAX_ALLOCS) die("too many allocators at", name);
-    snprintf(allocs[alloc_count], NAME, "%s", name);
-    if (strcmp(name, "glibc") == 0) base = alloc_count;
-    return alloc_count++;
 }
 
 static int metric_of(const char *name) {

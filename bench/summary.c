@@ -19,11 +19,11 @@
  * allocator failed. Single paths (bench/micro) have one figure, a time, and no mean. */
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-enum { MAX_CASES = 256, MAX_ALLOCS = 16, MAX_ROUNDS = 256, NAME = 64, METRICS = 4, DRAWS = 2000 };
+#define TABLE_PROGRAM "summary"
+#include "bench/table.h"
+
+enum { MAX_CASES = 256, MAX_ROUNDS = 256, DRAWS = 2000 };
 
 struct cell {
     double value[METRICS][MAX_ROUNDS]; /* NaN where the round has no undisturbed run */
@@ -34,7 +34,6 @@ struct one_case {
     char name[NAME], kind[NAME];
 };
 
-static const char *const metric_names[METRICS] = {"wall", "cpu", "rss", "faults"};
 static const char *const metric_titles[METRICS] = {
     "Wall time (glibc in s)", "CPU time (glibc in s)", "Peak RSS (glibc in MiB)", "Page faults (glibc in thousands)"};
 static const double metric_units[METRICS] = {1e9, 1e9, 1024, 1000};
@@ -43,18 +42,12 @@ static const char path_title[] = "Time (glibc in ns an item)";
 static const double path_unit = 1e3; /* their files have picoseconds */
 
 static struct one_case cases[MAX_CASES];
-static char allocs[MAX_ALLOCS][NAME];
 static struct cell *cells; /* [case][allocator] */
-static int case_count, alloc_count, rounds, base = -1;
+static int case_count, rounds;
 
 static int is_path(int c) { return strcmp(cases[c].kind, "path") == 0; }
 
 static struct cell *cell(int c, int a) { return &cells[c * MAX_ALLOCS + a]; }
-
-static void die(const char *what, const char *detail) {
-    fprintf(stderr, "summary: %s %s\n", what, detail);
-    exit(2);
-}
 
 /* ---- Reading ---- */
 
@@ -67,15 +60,6 @@ static int find_case(const char *name, const char *kind) {
     return case_count++;
 }
 
-static int find_alloc(const char *name) {
-    for (int a = 0; a < alloc_count; a++)
-        if (strcmp(allocs[a], name) == 0) return a;
-    if (alloc_count == MAX_ALLOCS) die("too many allocators at", name);
-    snprintf(allocs[alloc_count], NAME, "%s", name);
-    if (strcmp(name, "glibc") == 0) base = alloc_count;
-    return alloc_count++;
-}
-
 static void read_line(const char *line) {
     char name[NAME], kind[NAME], alloc[NAME], result[NAME];
     int round, attempt;
@@ -85,7 +69,7 @@ static void read_line(const char *line) {
         die("not a line of runs:", line);
     if (round < 1 || round > MAX_ROUNDS) die("round out of bounds:", line);
     if (round > rounds) rounds = round;
-    struct cell *at = cell(find_case(name, kind), find_alloc(alloc));
+    struct cell *at = cell(find_case(name, kind), alloc_of(alloc));
     if (strcmp(result, "dropped") == 0) at->dropped++;
     else if (strcmp(result, "ok") != 0) at->failed = 1;
     else {
@@ -290,7 +274,7 @@ static void print_counts(void) {
 
 static void csv_line(FILE *f, const char *name, const char *kind, int m, int a, const char *rest,
                      struct estimate e) {
-    fprintf(f, "%s,%s,%s,%s,%s,%.4f,%.4f,%.4f,%d\n", name, kind, metric_names[m], allocs[a], rest, e.ratio,
+    fprintf(f, "%s,%s,%s,%s,%s,%.4f,%.4f,%.4f,%d\n", name, kind, metric_name[m], allocs[a], rest, e.ratio,
             e.low, e.high, e.cases);
 }
 

@@ -22,8 +22,8 @@
  * A program that outruns the cycle helps (assist): it sweeps, waits for the child, or for the thread that is just
  * beginning a cycle. None of them needs a lock that a thread in malloc can hold, and no wait is for longer than 0.2 s.
  *
- * OTHERS OF gc/: mark.c, work.c and sweep.c do what they are named for; roots.c and kernel_roots.c say where marking
- * begins, stop.c and world.c hold the threads, but those that have published where they sleep (published.c);
+ * OTHERS OF gc/: marking.c says what is marked; mark.c, work.c and sweep.c do what they are named for; roots.c and
+ * kernel_roots.c say where marking begins, stop.c and world.c hold the threads, but those that have published where they sleep (published.c);
  * pacer.c decides when, trace.c tells; watch.c has finalizers and weak references, api.c the calls of gogc.h.
  *
  *
@@ -49,10 +49,11 @@
 #include "gc/cycle.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
-#include "gc/crew.h"
 #include "gc/fork.h"
 #include "gc/mark.h"
+#include "gc/marking.h"
 #include "gc/pacer.h"
 #include "gc/roots.h"
 #include "gc/stop.h"
@@ -69,8 +70,8 @@
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
-enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40,
-       WORTH_A_CREW = 4 << 20, WORTH_A_FORK = 64 << 20 };
+enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40, EXIT_TRIES = 100,
+       WORTH_A_FORK = 64 << 20 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -86,52 +87,17 @@ bool gc_is_on(void) { return on; }
 
 static void arm_trigger(void) {
     gm_store_relaxed(&gm_hooks.trigger, automatic ? pacer.trigger : INT64_MAX);
+    if (phase != IDLE) return; /* it wants to be moved on */
     if (gm_load_relaxed(&gm_hooks.heap_out) < pacer.trigger || !automatic) gm_store_relaxed(&gm_hooks.armed, 0);
 }
 
-/* ---- marking, while the world is held or in a child */
+/* ---- the stop */
 
-/* Where the program's part of this thread's stack begins, with all its registers (cycle lock). Our own frames below are
- * not looked at: addresses of objects that were swept lie about in them. */
-static uintptr_t program_from;
-
-/* A quarter of the CPUs beside the program, all of them while it stands still, one for what is soon done. */
-static unsigned workers_for(bool beside) {
-    unsigned cpus = gm_os_cpus();
-    if (pacer.live + pacer.roots < WORTH_A_CREW) return 1;
-    return beside ? gm_max(cpus / 4, 1u) : cpus;
-}
-
-static bool mark_all(bool beside) {
-    if (!gc_roots_scan_private()) return false;
-    gc_watch_mark();
-    gc_mark_drain(gc_crew_hire(workers_for(beside)), gc_crew_run);
-    return true;
-}
-
-static bool work_of_child(struct gc_fork_result *result) {
-    if (!mark_all(true)) {
-        result->incomplete = gc_roots_incomplete();
-        return false;
-    }
-    struct gc_mark_totals t;
-    gc_mark_totals(&t);
-    result->objects = t.objects;
-    result->bytes = t.bytes;
-    result->scanned_bytes = t.scanned_bytes;
-    result->root_bytes = gc_roots_bytes();
-    return true;
-}
+static uintptr_t program_from; /* see gc_marking_held */
 
 static bool marked_here; /* by the last stop */
 
-/* All roots that must be taken while the world is held. */
-static void scan_held(void) {
-    gc_roots_own_stack(program_from);
-    gc_mark_at_stop();
-    gc_roots_scan_registers();
-    gc_roots_scan_shared();
-}
+static bool scan_held(bool all) { return gc_marking_held(program_from, pacer.live + pacer.roots, all); }
 
 /* Not if a copy of the process would lack some of its memory (MADV_DONTFORK); and if it is for us to choose, not for a
  * heap that is marked in some 20 ms: such a program writes to most of its pages while the child marks, and each is copied. */
@@ -141,15 +107,15 @@ static bool can_fork(void) {
 }
 
 static bool stop_work(void) {
-    scan_held();
+    bool fork = can_fork();
     marked_here = false;
-    if (can_fork() && gc_fork_start(work_of_child)) {
+    if (!scan_held(!fork)) return false;
+    gc_watch_marking(true); /* until weak references are settled, which is after the threads go on */
+    if (fork && gc_fork_start(gc_marking_child)) {
         gc_mark_forget_grey(); /* it is the child's now */
-        gc_watch_marking(true);
         return true;
     }
-    marked_here = mark_all(false);
-    return marked_here;
+    return marked_here = gc_marking_all(!fork);
 }
 
 static bool white_left; /* a sweep was given up: this cycle takes the colours as they are */
@@ -221,10 +187,7 @@ static bool begin(bool forced) {
 }
 
 /* The snapshot child was of no use. What is white was alive at the flip; what is unreachable now may go. */
-static bool mark_again(void) {
-    scan_held();
-    return marked_here = mark_all(false);
-}
+static bool mark_again(void) { return marked_here = scan_held(true) && gc_marking_all(true); }
 
 static void child_done(unsigned outcome) {
     const struct gc_fork_result *r = gc_fork_result();
@@ -254,8 +217,8 @@ static void advance(void) {
     gc_fork_tidy();
     switch (phase) {
     case IDLE:
-        if (automatic && (is_overdue() || gm_load_relaxed(&gm_hooks.heap_out) >= gm_load_relaxed(&gm_hooks.trigger))) begin(false);
-        else arm_trigger();
+        if (!automatic || (!is_overdue() && gm_load_relaxed(&gm_hooks.heap_out) < gm_load_relaxed(&gm_hooks.trigger))) arm_trigger();
+        else if (gc_sweep_done()) begin(false); /* whoever is at the last pages may be what a handler, ours, has interrupted */
         break;
     case MARKING:
         if ((outcome = gc_fork_poll()) != 0) child_done(outcome);
@@ -287,8 +250,7 @@ static bool help(void) {
         gc_fork_wait(WAIT_SLICE_NS);
         break;
     case SWEEPING:
-        if (gc_sweep_some(GROWTH_PAGES)) return true;
-        break;
+        return gc_sweep_some(GROWTH_PAGES) || gc_stop_spilled(poll_from); /* false: others are at the last pages */
     default: /* a cycle is due, and another thread is about to begin it */
         if (gm_load_relaxed(&gm_hooks.heap_out) < gm_load_relaxed(&gm_hooks.trigger)) return false;
         gm_os_futex_wait(&phase, IDLE, STOP_SLICE_NS);
@@ -389,6 +351,8 @@ static void out_of_memory(size_t n) {
 /* Waits for a marking that is under way. */
 static bool settled_from(uintptr_t from) {
     wait_for_marks(from);
+    gm_lock(&cycle_lock); /* whoever has marked at a stop settles before it lets go */
+    gm_unlock(&cycle_lock);
     return true;
 }
 
@@ -408,13 +372,24 @@ bool gc_enable(bool enable) {
     return before;
 }
 
+/* Cycle lock. */
+static void set_pace(int64_t percent) {
+    gc_pacer_set(&pacer, percent, gm_gc_heap_limit());
+    arm_trigger();
+}
+
 int64_t gc_set_percent(int64_t percent) {
     gm_lock(&cycle_lock);
     int64_t before = pacer.percent;
-    gc_pacer_set(&pacer, percent, pacer.limit);
-    arm_trigger();
+    set_pace(percent);
     gm_unlock(&cycle_lock);
     return before;
+}
+
+static void limit_changed(void) {
+    gm_lock(&cycle_lock);
+    set_pace(pacer.percent);
+    gm_unlock(&cycle_lock);
 }
 
 void gc_cycle_lock(void) { gm_lock(&cycle_lock); }
@@ -445,6 +420,22 @@ void gc_fork_child(void) {
     gm_unlock(&cycle_lock);
 }
 
+/* ---- exit */
+
+/* A snapshot that outlived the process would be seen by whoever looks after its orphans. Other threads may still run; and who
+ * exits in the middle of a cycle, from a handler, has the lock itself. */
+static void at_exit(void) {
+    for (int tries = 0; !gm_try_lock(&cycle_lock); tries++) {
+        if (tries == EXIT_TRIES) return;
+        gm_os_futex_wait(&phase, gm_load_relaxed(&phase), STOP_SLICE_NS);
+    }
+    gm_store_relaxed(&gm_hooks.unforked, 1); /* what is still collected is marked at a stop */
+    gc_fork_abandon();
+    white_left |= phase == MARKING;
+    if (phase == MARKING) given_up();
+    gm_unlock(&cycle_lock);
+}
+
 /* ---- start */
 
 void gc_init(void) {
@@ -452,6 +443,7 @@ void gc_init(void) {
     use_fork = gm_conf.barrier != GM_BARRIER_STOP;
     gc_pacer_init(&pacer, gm_conf.gcpercent, gm_gc_heap_limit());
     if (!gm_gc_start(use_fork)) return;
+    if (use_fork) atexit(at_exit); /* the first that is registered, so the last to run */
     gc_trace_init();
     gc_world_start();
     on = true;
@@ -462,6 +454,7 @@ void gc_init(void) {
     last_cycle = gm_os_coarse_time();
     last_marked = gm_os_nanotime();
     gm_hooks.out_of_memory = out_of_memory;
+    gm_hooks.limit_changed = limit_changed;
     gm_hooks.fork_prepare = gc_fork_prepare;
     gm_hooks.fork_parent = gc_fork_parent;
     gm_hooks.fork_child = gc_fork_child;

@@ -14,15 +14,18 @@
 #include "gc/roots.h"
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/os/rawcall.h"
 
 enum { RUNNING, MARKED, FAILED };
-enum { LOOK_NS = 20 * 1000 * 1000 }; /* how often the child's life is checked: a system call */
+enum { LOOK_NS = 20 * 1000 * 1000, STACK = 16 * 1024 }; /* how often each looks whether the other lives: a system call */
 
 static struct gc_fork_result *shared;
+static char *stack; /* for a child's second thread; its own copy is used only */
 static int child;   /* 0: none */
 static int going;   /* one that is done, but whose memory the kernel may still be taking apart; 0: none */
 
 static bool map_shared(void) {
+    if (!stack && (stack = gm_os_map(STACK)) != NULL) gc_roots_exclude((uintptr_t)stack, (uintptr_t)stack + STACK);
     if (shared) return true;
     void *p = mmap(NULL, GM_OS_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return false;
@@ -37,8 +40,19 @@ static uint64_t cpu_time(void) {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+/* A process of its own goes on when its parent dies; a marking must not. The kernel's signal for that would come when the
+ * thread that has made the child ends, which many a thread does while a child marks: so somebody looks, in the child. It
+ * shares its maker's thread-local storage, and so does without. */
+static __attribute__((no_stack_protector, no_sanitize("address", "thread", "undefined"))) int watch_parent(void *parent) {
+    struct timespec t = { .tv_nsec = LOOK_NS };
+    while (gm_rawcall(SYS_getppid, 0, 0, 0, 0) == (intptr_t)parent) gm_rawcall(SYS_nanosleep, (intptr_t)&t, 0, 0, 0);
+    return (int)gm_rawcall(SYS_exit_group, 0, 0, 0, 0);
+}
+
 GM_NORETURN static void run_child(int parent, bool (*work)(struct gc_fork_result *)) {
-    syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_UNTRACED;
+    bool watched = stack && clone(watch_parent, stack + STACK, flags, (void *)(intptr_t)parent) > 0;
+    if (!watched) syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     bool orphan = syscall(SYS_getppid) != parent; /* it died before the line above */
     if (syscall(SYS_close_range, 0, ~0u, 0) < 0)
         for (int fd = 0; fd < 65536; fd++) syscall(SYS_close, fd);
@@ -94,6 +108,15 @@ unsigned gc_fork_poll(void) {
     child = 0;
     gc_fork_tidy();
     return done;
+}
+
+void gc_fork_abandon(void) {
+    if (child) {
+        syscall(SYS_kill, child, SIGKILL);
+        wait_for(child, 0);
+    }
+    if (going) wait_for(going, 0);
+    child = going = 0;
 }
 
 void gc_fork_wait(int64_t timeout_ns) {

@@ -4,7 +4,8 @@
  *
  * The child is made by a raw clone without an exit signal: the host's wait and SIGCHLD never see it, no
  * atfork handler runs. It has every signal blocked, closes the host's descriptors at once (or a pipe's
- * reader would wait for it), and dies with its parent. */
+ * reader would wait for it), and dies with its parent: at its next look, every 20 ms. The thread that has begun it may
+ * end. */
 #ifndef GC_FORK_H
 #define GC_FORK_H
 
@@ -28,6 +29,8 @@ void gc_fork_tidy(void);
 /* Sleeps until the child is done, at most timeout_ns. */
 void gc_fork_wait(int64_t timeout_ns);
 const struct gc_fork_result *gc_fork_result(void);
+/* Kills the child, if there is one; returns when it has gone. */
+void gc_fork_abandon(void);
 /* In the child of the host's own fork: the snapshot child is not ours. */
 void gc_fork_forget(void);
 

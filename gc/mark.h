@@ -37,11 +37,6 @@ void gc_mark_drain(unsigned workers, void (*run)(void (*fn)(void *arg, unsigned 
 /* Forgets what is grey: a snapshot child has it now. */
 void gc_mark_forget_grey(void);
 
-/* Whether the object that holds p is marked. False for what is no object. */
-bool gc_mark_is_marked(uintptr_t p);
-/* The object that holds an address: its start, or NULL. */
-void *gc_mark_find(uintptr_t word, size_t *size, bool *live);
-
 struct gc_mark_totals {
     uint64_t objects, bytes;   /* marked, pointer-free ones included */
     uint64_t scanned_bytes, words_checked;

@@ -1,21 +1,8 @@
-/* Questions about marks and objects. See mark.h. */
+/* Whether marks are complete, asked of the whole heap. See mark.h. */
 #include "gc/mark.h"
 
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/gcview.h"
-
-bool gc_mark_is_marked(uintptr_t p) {
-    struct gm_gc_object o;
-    return gm_gc_find(p, &o) && o.live && gm_gc_marked(o.arena, o.start);
-}
-
-void *gc_mark_find(uintptr_t word, size_t *size, bool *live) {
-    struct gm_gc_object o;
-    if (!gm_gc_find(word, &o)) return NULL;
-    *size = o.size;
-    *live = o.live;
-    return (void *)o.start;
-}
 
 static void verify_object(void *arg, uintptr_t p, size_t size, uint8_t state) {
     struct gm_gc_object o, target;

@@ -7,7 +7,7 @@
 #define HEAP_MIN (4 * MIB)
 #define ROOM_MIN (1 * MIB)
 #define ROOM_MAX (32 * MIB)
-enum { DEAR = 16, CHEAP = 64 }; /* shares of the time */
+enum { DEAR = 8, CHEAP = 32 }; /* shares of the time */
 
 static void recompute(struct gc_pacer *p) {
     if (p->percent < 0) {

@@ -2,8 +2,8 @@
  *
  * goal     = live bytes after the last cycle + percent / 100 of those and of the bytes of roots that were scanned (at
  *            least of 4 MiB): Go's rule. At most what the memory limit leaves;
- *            And never less than `room` after the last cycle: a heap so small that collecting it takes more than a
- *            16th of the time gets twice the room, up to 32 MiB, and loses it again when it takes less than a 64th;
+ *            And never less than `room` after the last cycle: a heap so small that collecting it takes more than an
+ *            eighth of the time gets twice the room, up to 32 MiB, and loses it again when it takes less than a 32nd;
  * trigger  = goal, less what the program will allocate while marking runs beside it: the amount it
  *            allocated during the last marking, halfway smoothed, at most half of the way from live to goal. */
 #ifndef GC_PACER_H

@@ -25,7 +25,7 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, MAX_STACKS = 1024, MAX_OWN = 8, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024, SHORT_STACK = 64 * 1024 };
+enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, MAX_STACKS = 1024, MAX_OWN = 8, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024, SHORT_STACK = 64 * 1024, LOOK_AHEAD = 32 << 20 };
 
 struct range { uintptr_t low, high; };
 static struct range added[MAX_ADDED];       /* cycle lock */
@@ -119,10 +119,20 @@ static void scan_protected(uintptr_t low, uintptr_t high, unsigned step, bool st
     }
 }
 
+/* How far the pages behind a range may be looked at together with its own: not into the heap, which is not asked for. */
+static uintptr_t look_ahead(uintptr_t from) {
+    const uintptr_t last = (UINT64_C(1) << 47) - gm_os_page_size();
+    uintptr_t to = gm_min(from + LOOK_AHEAD, last);
+    for (unsigned i = 0; i < excluded_count; i++)
+        if (excluded[i].low >= from) to = gm_min(to, gm_align_down(excluded[i].low, gm_os_page_size()));
+    return to;
+}
+
 static void scan_pages(const struct gm_mapping *m, uintptr_t low, uintptr_t high, unsigned step, bool stack) {
     if (stack && m->readable && high - low <= SHORT_STACK) return scan_readable(low, high, step, stack); /* all touched, mostly */
-    for (uintptr_t next = gm_align_down(low, gm_os_page_size()); next < high;) {
-        int n = gm_pagemap_private(&next, high, runs, RUNS);
+    uintptr_t end = gm_align_up(high, gm_os_page_size()), ahead = look_ahead(end);
+    for (uintptr_t next = gm_align_down(low, gm_os_page_size()); next < end;) {
+        int n = gm_pagemap_private(&next, end, ahead, runs, RUNS);
         if (n < 0) { /* no page map: all of it, if it can be read at all */
             if (m->readable) scan_readable(low, high, step, stack);
             else scan_protected(low, high, step, stack);
@@ -259,22 +269,38 @@ static void scan_mapping(const struct gm_mapping *m, bool above_guard) {
     scan_outside(m, from ? from : m->start, m->end, stack ? STACK_STEP : code ? 1 : 8, stack);
 }
 
-static bool each_mapping(bool shared) {
+enum part { PRIVATE = 1, SHARED = 2 };
+
+static bool each_mapping(unsigned parts) {
     struct gm_mapping m;
     uintptr_t guard_end = 0;
+    size_t sum = 0;
     if (!gm_maps_open(&maps)) return false;
-    private_bytes[shared] = 0;
     while (gm_maps_next(&maps, &m)) {
-        if (!m.shared && m.kind != GM_MAPPING_OTHER) private_bytes[shared] += m.end - m.start;
-        if (shared && is_shared_memory(&m)) scan_readable(m.start, m.end, 8, false);
-        else if (!shared && !m.shared) scan_mapping(&m, m.start == guard_end);
+        if (!m.shared && m.kind != GM_MAPPING_OTHER) sum += m.end - m.start;
+        if (parts & SHARED && is_shared_memory(&m)) scan_readable(m.start, m.end, 8, false);
+        else if (parts & PRIVATE && !m.shared) scan_mapping(&m, m.start == guard_end);
         guard_end = !m.readable && !m.writable && !m.executable ? m.end : 0;
     }
     gm_maps_close(&maps);
+    if (parts & PRIVATE) private_bytes[0] = sum;
+    if (parts & SHARED) private_bytes[1] = sum;
     return true;
 }
 
-void gc_roots_scan_shared(void) {
+/* Both parts in one pass, or private memory alone. */
+static bool scan_private(unsigned parts) {
+    if (!list_standing()) return false;
+    gm_pagemap_open(); /* failing is noticed by its users */
+    bool ok = each_mapping(parts);
+    gm_pagemap_close();
+    for (unsigned i = 0; i < stack_count; i++) scan_readable(live_part(&stacks[i], stacks[i].low), stacks[i].high, STACK_STEP, true);
+    if (gc_world_stacks()) gc_world_stacks()->each(scan_other_stack);
+    for (unsigned i = 0; i < added_count; i++) scan_readable(gm_align_up(added[i].low, 8), gm_align_down(added[i].high, 8), 8, false);
+    return ok && !gc_roots_incomplete();
+}
+
+bool gc_roots_scan_held(bool all) {
     bytes = 0;
     excluded_count = 0;
     gm_gc_each_private(exclude_for_now, NULL);
@@ -287,19 +313,10 @@ void gc_roots_scan_shared(void) {
     const struct gc_stacks *others = gc_world_stacks();
     uintptr_t low, high;
     for (unsigned i = 0; others && others->range(i, &low, &high); i++) exclude_for_now(NULL, low, high);
-    each_mapping(true);
     gc_roots_scan_kernel();
+    return all ? scan_private(PRIVATE | SHARED) : each_mapping(SHARED);
 }
 
-bool gc_roots_scan_private(void) {
-    if (!list_standing()) return false;
-    gm_pagemap_open(); /* failing is noticed by its users */
-    bool ok = each_mapping(false);
-    gm_pagemap_close();
-    for (unsigned i = 0; i < stack_count; i++) scan_readable(live_part(&stacks[i], stacks[i].low), stacks[i].high, STACK_STEP, true);
-    if (gc_world_stacks()) gc_world_stacks()->each(scan_other_stack);
-    for (unsigned i = 0; i < added_count; i++) scan_readable(gm_align_up(added[i].low, 8), gm_align_down(added[i].high, 8), 8, false);
-    return ok && !gc_roots_incomplete();
-}
+bool gc_roots_scan_private(void) { return scan_private(PRIVATE); }
 
 bool gc_roots_incomplete(void) { return private_bytes[0] < private_bytes[1]; }

@@ -27,10 +27,10 @@ int gc_roots_remove(uintptr_t low, uintptr_t high);
 int gc_roots_add_stack(uintptr_t low, uintptr_t high);
 int gc_roots_remove_stack(uintptr_t low);
 
-/* Memory that a snapshot does not freeze, and what only the kernel holds: in the parent, while it is held. */
-void gc_roots_scan_shared(void);
-/* Everything else. False: the list of mappings could not be read, or memory that was there at the call before is not
- * (nothing may be swept then). */
+/* Memory that a snapshot does not freeze, and what only the kernel holds: in the parent, while it is held. With `all`,
+ * everything. False: the list of mappings could not be read (nothing may be swept then). */
+bool gc_roots_scan_held(bool all);
+/* What that has left out. False: the same, or memory that was there at the call before is not. */
 bool gc_roots_scan_private(void);
 /* The latter was why. */
 bool gc_roots_incomplete(void);

@@ -47,12 +47,20 @@ bool gc_stop(bool (*f)(void), uint64_t *pause) {
     return ok;
 }
 
+/* As deep as f goes where it handles addresses of objects (mark.c). */
+static GM_NOINLINE void wash(void) {
+    char below[4096];
+    memset(below, 0, sizeof below);
+    __asm__ volatile("" : : "r"(below) : "memory");
+}
+
 GM_NOINLINE bool gc_stop_spilled(bool (*f)(uintptr_t from)) {
     struct { jmp_buf registers; } GM_ALIGNED(16) here; /* no hole behind it, with an old word in it */
     memset(&here, 0, sizeof here);
     __builtin_unwind_init();
     if (_setjmp(here.registers)) return false;
     bool done = f((uintptr_t)&here);
+    wash(); /* the program's next frames may have holes; and the stacks of threads that have ended are looked at whole */
     __asm__ volatile("" : : "r"(&here) : "memory");
     return done;
 }

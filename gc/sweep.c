@@ -218,7 +218,8 @@ static bool claim(struct gm_arena **a, size_t *from, size_t *to) {
 
 static void claim_done(void) {
     gm_lock(&lock);
-    bool last = --next.under_way == 0 && next.arena == NULL && next.pinned;
+    if (next.under_way) next.under_way--; /* none: in the child of a fork by a handler that has interrupted this */
+    bool last = next.under_way == 0 && next.arena == NULL && next.pinned;
     if (last) next.pinned = false;
     gm_unlock(&lock);
     if (!last) return;

@@ -34,7 +34,15 @@ void gc_trace_init(void) {
     gm_endpoint.pauses = &pauses;
 }
 
+/* The first bucket whose bound is above it. */
+static unsigned bucket_of(uint64_t ns) {
+    unsigned i = 0;
+    while (i < GOMALLOC_PAUSE_BUCKETS - 1 && ns >= (uint64_t)GOMALLOC_PAUSE_NS << i) i++;
+    return i;
+}
+
 void gc_trace_pause(uint64_t ns) {
+    gm_add_relaxed(&pauses.by_length[bucket_of(ns)], 1);
     gm_add_relaxed(&numbers.pause_total_ns, ns);
     if (ns > numbers.pause_max_ns) gm_store_relaxed(&numbers.pause_max_ns, ns);
     pauses.entry[pauses.count % GM_PAUSES].at_ns = gm_os_nanotime();

@@ -13,9 +13,10 @@
  * and runs once, on a thread of its own that the collector treats as one of the program's. If the finalizer stores the
  * object somewhere it simply lives on; else a later cycle reclaims it. Weak references to it were cleared before.
  *
- * A WEAK REFERENCE AND A SNAPSHOT. The child marks what was reachable when it was made. Whoever takes a pointer out of
- * a weak reference after that may be bringing back what the child will not have marked. So until marks are complete
- * a reference to a white object without a mark is doubtful, and its reader waits for the child. */
+ * A WEAK REFERENCE AND A MARKING. The snapshot child marks what was reachable when it was made; after a stop the threads go on a
+ * moment before the references to the dead are cleared. Whoever takes a pointer out of a weak reference in that time may be bringing
+ * back what is not marked. So from the stop until references are settled (`marking`, set while the world is held) one to a white object
+ * without a mark is doubtful, and its reader waits. */
 #include "gc/watch.h"
 
 #include <errno.h>

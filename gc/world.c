@@ -8,13 +8,13 @@
  * A thread that blocks in a wrapped call has said where it stands (published.c) and is taken as it is: no signal, no
  * interrupted call.
  *
- *   take those who have said where they stand
- *     -> list /proc/self/task, signal everybody new
+ *   take those who have said where they stand, signal everybody else who was there at the last hold
  *     -> wait until each has answered or is gone
- *     -> as many threads as there are slots? held.   else list again: somebody was born meanwhile
+ *     -> as many threads as there are slots? held.   else list /proc/self/task, signal everybody new, and wait again
  *
  * Only running threads make threads, so once all known ones stand and the kernel's count (the link count of
- * /proc/self/task, one system call) is theirs, there are no others. Threads are born and die with all signals
+ * /proc/self/task, one system call) is theirs, there are no others. Those that are not held, the library's, may end at any
+ * time: who is there after the count was there when it was taken. While threads run, files are read apart (gm_os_apart). Threads are born and die with all signals
  * blocked; both pass in microseconds: such a thread answers late or is gone from the list.
  *
  * The handler runs on threads of any kind, also those whose thread register is not the C library's. So
@@ -30,18 +30,17 @@
  * blocked, or is not scheduled, after RUNNING_NS.
  * The parent of a vfork (posix_spawn, system, popen) hears no signals until its child has executed; as the kernel
  * shows its stack pointer, but not its registers, it is waited for like the rest. A process that shares this
- * memory without being a thread (clone(CLONE_VM)) cannot be stopped at all: while it lives every hold is refused.
- * The word for "shares" is kcmp's; where that is forbidden, such processes go unseen. */
+ * memory without being a thread (clone(CLONE_VM)) cannot be stopped at all: while it lives every hold is refused. */
 #define _GNU_SOURCE 1
 #include "gc/world.h"
 
+#include "gc/culprit.h"
 #include "gc/published.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <linux/kcmp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -83,11 +82,14 @@ int gm_stop_signal;
 static struct slot *slots;           /* SLOTS of them, only the first few ever touched */
 static unsigned used;                /* slots of this hold */
 static unsigned present;             /* of those, threads that exist */
+static int process;                  /* whose threads they are */
 static uint32_t generation;          /* of this hold, or the last one */
 static uint32_t pending;             /* asked and not answered; holder and handlers sleep and wake on it */
 static uint32_t released;            /* generation of the last hold that is over */
-static struct gc_thread **held;      /* SLOTS, mapped behind them; the slots by tid behind these */
+static struct gc_thread **held;      /* SLOTS, mapped behind them; the slots by tid behind these, and then `known` */
 static unsigned held_count;
+static int *known;                   /* threads of the last hold, SLOTS */
+static unsigned known_count;
 static uint64_t last_hold_ns;
 
 static uint32_t state_of(uint32_t gen, unsigned phase) { return gen * PHASES + phase; }
@@ -183,30 +185,16 @@ extern int gc_allocate_signal(int high) __asm__("__libc_allocate_rtsig");
 bool gc_world_start(void) {
     if (gm_stop_signal != 0) return true;
     int saved = errno, signal = slots == NULL ? gc_allocate_signal(0) : -1;
-    if (signal > 0 && (slots = gm_os_map(SLOTS * (sizeof *slots + sizeof *held) + INDEX * sizeof *slot_index)) != NULL) {
+    if (signal > 0 && (slots = gm_os_map(SLOTS * (sizeof *slots + sizeof *held + sizeof *known) + INDEX * sizeof *slot_index)) != NULL) {
         held = (struct gc_thread **)(void *)(slots + SLOTS);
         slot_index = (struct slot_index *)(void *)(held + SLOTS);
+        known = (int *)(slot_index + INDEX);
     }
     bool ok = slots != NULL && signal > 0 && install(signal);
     if (ok) gm_store_relaxed(&gm_stop_signal, signal);
     if (ok) gc_published_start(); /* without it everybody gets the signal */
     errno = saved;
     return ok;
-}
-
-/* ---- a thread by name */
-
-/* The first word of what a file of the thread says, up to one of `ends`; "?" if it says nothing. */
-static const char *word_of(int tid, const char *file, const char *ends, char *text, size_t size) {
-    if (gm_os_read_thread_file(tid, file, text, size) == 0) return "?";
-    text[strcspn(text, ends)] = 0;
-    return text;
-}
-
-static void name_thread(struct gm_out *out, int tid, const char *what) {
-    char comm[64], place[128], state = gm_os_thread_state(tid);
-    gm_out_printf(out, "thread %d (%s) %s, state %c, system call %s", tid, word_of(tid, "comm", "\n", comm, sizeof comm), what,
-                  state ? state : '-', word_of(tid, "syscall", " \n", place, sizeof place));
 }
 
 /* ---- asking */
@@ -245,7 +233,7 @@ static bool ask(struct slot *s, int tid) {
     info.si_signo = gm_stop_signal;
     info.si_code = SI_QUEUE;
     info.si_errno = (int)generation;
-    info.si_pid = gm_os_getpid();
+    info.si_pid = process;
     info.si_value.sival_ptr = s;
     if (gm_os_is_library_thread(tid)) {
         set_phase(s, NOT_ASKED);
@@ -255,7 +243,7 @@ static bool ask(struct slot *s, int tid) {
     gm_add_relaxed(&pending, 1);
     present++;
     set_phase(s, ASKED);
-    if (syscall(SYS_rt_tgsigqueueinfo, gm_os_getpid(), tid, gm_stop_signal, &info) == 0) return true;
+    if (syscall(SYS_rt_tgsigqueueinfo, process, tid, gm_stop_signal, &info) == 0) return true;
     bool gone = errno == ESRCH;
     set_phase(s, GONE);
     gm_sub_relaxed(&pending, 1);
@@ -277,23 +265,40 @@ static const char *meet(int tid) {
     return NULL;
 }
 
-struct asking { int self; const char *why; };
+/* Signals whoever is in the list and has no slot. */
+struct asking {
+    int self, reader; /* not to be asked */
+    const char *why;  /* NULL, or what stood against it */
+};
 static bool ask_one(int tid, void *arg) {
     struct asking *a = arg;
-    if (tid != a->self) a->why = meet(tid);
+    if (tid != a->self && tid != a->reader) a->why = meet(tid);
     return a->why == NULL;
 }
 
-/* Signals whoever is in the list and has no slot. NULL, or what stood against it. */
-static const char *ask_everybody(int self) {
-    struct asking a = { .self = self };
-    return gm_os_each_number("/proc/self/task", ask_one, &a) ? a.why : "cannot open /proc/self/task";
+/* Those who have said where they stand, if they are still there, and those of the last hold, where asking finds that out. */
+static const char *ask_the_known(int self) {
+    const char *why = NULL;
+    for (unsigned i = 0, said = used; i < said && !why; i++)
+        if (syscall(SYS_tgkill, process, slots[i].thread.tid, 0) == 0) why = meet(slots[i].thread.tid);
+    for (unsigned i = 0; i < known_count && !why; i++)
+        if (known[i] != self) why = meet(known[i]);
+    return why;
 }
 
-/* Whoever has not answered: has it gone? A leader that has exited stays listed, as a zombie. Returns the tid
- * of one that still has to answer, 0 if there is none; `asleep`: it is known not to be runnable. */
-static int look_for_the_gone(bool *asleep) {
-    int late = 0;
+static void ask_everybody(void *asking) {
+    struct asking *a = asking;
+    a->reader = gm_os_gettid();
+    if (!gm_os_each_number("/proc/self/task", ask_one, a)) a->why = "cannot open /proc/self/task";
+}
+
+/* Whoever has not answered: has it gone? A leader that has exited stays listed, as a zombie. */
+struct late {
+    int tid;     /* one that still has to answer; 0: there is none */
+    bool asleep; /* it is known not to be runnable */
+};
+static void look_for_the_gone(void *late) {
+    struct late *l = late;
     for (unsigned i = 0; i < used; i++) {
         struct slot *s = &slots[i];
         uint32_t asked = state_of(generation, ASKED);
@@ -301,15 +306,13 @@ static int look_for_the_gone(bool *asleep) {
         char state = gm_os_thread_state(s->thread.tid);
         bool gone = state == 0 && !gm_os_thread_exists(s->thread.tid), zombie = state == 'Z' || state == 'X';
         if (!gone && !zombie) {
-            late = s->thread.tid;
-            *asleep = state != 'R';
+            *l = (struct late){ s->thread.tid, state != 'R' };
             continue;
         }
         if (!gm_cas_acquire(&s->state, &asked, state_of(generation, zombie ? NOT_ASKED : GONE))) continue;
         gm_sub_relaxed(&pending, 1);
         present -= gone;
     }
-    return late;
 }
 
 /* True when all have answered or are gone. */
@@ -319,11 +322,11 @@ static bool wait_for_answers(uint64_t start, struct gm_out *why) {
     for (uint32_t left; (left = gm_load_acquire(&pending)) != 0;) {
         gm_os_futex_wait(&pending, left, patience);
         if (gm_load_acquire(&pending) == 0) break;
-        bool asleep = false;
-        int late = look_for_the_gone(&asleep);
+        struct late late = { 0 };
+        gm_os_apart(look_for_the_gone, &late);
         uint64_t waited = gm_os_nanotime() - start;
-        if (late != 0 && (waited > RUNNING_NS || (asleep && waited > NOT_RUNNING_NS))) {
-            name_thread(why, late, "does not stop");
+        if (late.tid != 0 && (waited > RUNNING_NS || (late.asleep && waited > NOT_RUNNING_NS))) {
+            gc_culprit_late(why, late.tid);
             return false;
         }
         patience = gm_min(2 * patience, FIRST_LOOK_NS);
@@ -337,54 +340,49 @@ static unsigned count_threads(void) {
     return fstatat(AT_FDCWD, "/proc/self/task", &s, 0) == 0 && s.st_nlink > 2 ? (unsigned)s.st_nlink - 2 : 0;
 }
 
+/* Whether the kernel counts as many threads as were found and stand, or need not. */
+static bool is_complete(unsigned count) {
+    bool complete = count == present + 1;
+    for (unsigned i = 0; i < used; i++) {
+        if (slots[i].state != state_of(generation, NOT_ASKED) || gm_os_thread_exists(slots[i].thread.tid)) continue;
+        set_phase(&slots[i], GONE);
+        present--;
+        complete = false;
+    }
+    return complete;
+}
+
 static bool gather(uint64_t start, struct gm_out *why) {
-    int self = gm_os_gettid();
-    for (;;) {
-        unsigned before = used;
-        const char *refused = ask_everybody(self);
-        if (refused) {
-            gm_out_str(why, refused);
+    struct asking a = { .self = gm_os_gettid() };
+    unsigned before = 0;
+    a.why = ask_the_known(a.self);
+    for (bool listed = false;; listed = true) {
+        if (a.why) {
+            gm_out_str(why, a.why);
             return false;
         }
         if (!wait_for_answers(start, why)) return false;
         unsigned count = count_threads();
-        if (count == present + 1 || (count == 0 && used == before)) return true;
-        if (used == before) { /* somebody is dying: counted, and not listed any more or about to go */
-            for (unsigned i = 0; i < used; i++)
-                if (slots[i].state == state_of(generation, NOT_ASKED) && !gm_os_thread_exists(slots[i].thread.tid)) {
-                    set_phase(&slots[i], GONE);
-                    present--;
-                }
-            sched_yield();
-        }
+        if (is_complete(count) || (count == 0 && listed && used == before)) return true;
+        if (listed && used == before) sched_yield(); /* somebody is dying: counted, and not listed any more or about to go */
         if (gm_os_nanotime() - start > RUNNING_NS) {
             gm_out_printf(why, "%u threads are counted and %u found", count, present + 1);
             return false;
         }
+        before = used;
+        gm_os_apart(ask_everybody, &a);
     }
 }
 
 /* ---- processes that share this memory */
 
-static int sharer_among_children(int tid) {
-    char text[4096];
-    if (gm_os_read_thread_file(tid, "children", text, sizeof text) == 0) return 0;
-    for (const char *p = text; *p != 0;) {
-        int pid = atoi(p);
-        if (pid > 0 && syscall(SYS_kcmp, gm_os_getpid(), pid, KCMP_VM, 0, 0) == 0) return pid;
-        p += strcspn(p, " ");
-        p += strspn(p, " \n");
-    }
-    return 0;
-}
-
 /* The pid of a child that shares our memory; 0: none. All threads stand, so none can be made meanwhile. */
 static int find_sharer(void) {
     siginfo_t info;
     if (syscall(SYS_waitid, P_ALL, 0, &info, WNOHANG | WNOWAIT | WEXITED | __WALL, NULL) != 0) return 0; /* no children at all */
-    int pid = sharer_among_children(gm_os_gettid());
+    int pid = gc_culprit_sharer(gm_os_gettid());
     for (unsigned i = 0; pid == 0 && i < used; i++)
-        if (slots[i].state != state_of(generation, GONE)) pid = sharer_among_children(slots[i].thread.tid);
+        if (slots[i].state != state_of(generation, GONE)) pid = gc_culprit_sharer(slots[i].thread.tid);
     return pid;
 }
 
@@ -409,8 +407,17 @@ static bool begin(uint64_t start) {
         gm_os_futex_wait(&pending, left, FIRST_LOOK_NS);
     }
     generation++;
+    process = gm_os_getpid();
     used = present = held_count = 0;
     return true;
+}
+
+/* Of vfork's child the parent is let go a moment before exec has left the memory. */
+static int find_lasting_sharer(void) {
+    enum { LOOKS = 100, BETWEEN_NS = 20000 };
+    int pid;
+    for (int i = 0; (pid = find_sharer()) != 0 && i < LOOKS; i++) gm_os_futex_wait(&pending, 0, BETWEEN_NS);
+    return pid;
 }
 
 static bool hold(struct gm_out *why) {
@@ -422,13 +429,17 @@ static bool hold(struct gm_out *why) {
     gc_published_take(take_published);
     if (!gather(start, why)) return false;
     gc_published_others_stopped();
-    int sharer = find_sharer();
+    int sharer = find_lasting_sharer();
     if (sharer != 0) {
         gm_out_printf(why, "process %d shares this memory and is no thread", sharer);
         return false;
     }
-    for (unsigned i = 0; i < used; i++)
-        if (slots[i].state == state_of(generation, STANDS)) held[held_count++] = &slots[i].thread;
+    known_count = 0;
+    for (unsigned i = 0; i < used; i++) {
+        uint32_t state = slots[i].state;
+        if (state == state_of(generation, STANDS)) held[held_count++] = &slots[i].thread;
+        if (state == state_of(generation, STANDS) || state == state_of(generation, NOT_ASKED)) known[known_count++] = slots[i].thread.tid;
+    }
     last_hold_ns = gm_os_nanotime() - start;
     return true;
 }
@@ -458,7 +469,7 @@ uint64_t gc_world_last_hold_ns(void) { return last_hold_ns; }
 
 void gc_world_fork_child(void) {
     gc_published_fork_child();
-    used = present = held_count = 0;
+    used = present = held_count = known_count = 0;
     gm_store_relaxed(&pending, 0);
     gm_store_relaxed(&released, generation);
     gm_os_forget_library_threads();

@@ -11,7 +11,7 @@
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 
-struct gm_space gm_space;
+struct gm_space gm_space GM_ALIGNED(2048); /* what a small process writes of it is on one page */
 uint8_t gm_colour;
 
 /* The size asked for first; halved until it can be had. 256 GiB is ten times what the machines at
@@ -89,7 +89,7 @@ void gm_arena_huge_tables(void) {
 static size_t states_ready(const struct gm_arena *a, size_t heap) {
     size_t n = heap >> GM_STATE_SHIFT;
     if (!tables_huge || heap < STATES_HUGE_FROM) return n;
-    return gm_min(gm_align_up(n, GM_CHUNK_SIZE), a->size >> GM_STATE_SHIFT);
+    return gm_min(gm_align_up((uintptr_t)a->state + n, GM_CHUNK_SIZE) - (uintptr_t)a->state, a->size >> GM_STATE_SHIFT);
 }
 
 void gm_arena_clear_marks(struct gm_arena *a) {
@@ -124,13 +124,21 @@ bool gm_arena_renew_marks(void) {
     return gm_arena_make_marks(marks_shared);
 }
 
+/* Where the primary is likely to find `size` bytes free and aligned as it stands, so that nothing has to be cut off around it: below
+ * the library, with room in between for what the program maps. NULL: nowhere there. */
+static void *place_below(size_t size, size_t align) {
+    enum { APART_GIB = 4 };
+    uintptr_t here = (uintptr_t)&gm_space, apart = (uintptr_t)APART_GIB << 30;
+    return here > size + 2 * apart ? (void *)gm_align_down(here - apart - size, align) : NULL;
+}
+
 /* Reserves an arena for `heap` bytes, heap start aligned to 64 MiB (2 MiB for tiny ones). */
 static bool reserve(struct gm_arena *a, size_t heap, size_t align) {
     size_t os_page = gm_os_page_size();
     bool primary = a == &gm_space.primary;
     struct layout l = layout_of(heap, os_page, primary);
     size_t before = gm_align_up(l.total, align);
-    char *p = gm_os_reserve(NULL, before + heap, align);
+    char *p = gm_os_reserve(primary ? place_below(before + heap, align) : NULL, before + heap, align);
     if (!p) return false;
     char *tables = p + (before - l.total);
     if (tables > p) gm_os_unmap(p, (size_t)(tables - p));
@@ -252,6 +260,15 @@ static bool commit_table(void *table, bool down, size_t from, size_t to) {
     return bytes == 0 || gm_os_commit(start, bytes);
 }
 
+/* Page table and states by KiB grow apart from where they meet, in the middle of a page. */
+static bool commit_both(struct gm_arena *a, size_t old, size_t new) {
+    char *low, *high;
+    size_t down = pages_beyond(a->medium, true, (old >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium, (new >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium, &low);
+    size_t up = pages_beyond(a->pages, false, (old >> GM_PAGE_SHIFT) * sizeof *a->pages, (new >> GM_PAGE_SHIFT) * sizeof *a->pages, &high);
+    if (old == 0) return gm_os_commit(low, (size_t)(high + up - low)); /* they overlap in it */
+    return (down == 0 || gm_os_commit(low, down)) && (up == 0 || gm_os_commit(high, up));
+}
+
 /* The primary arena's index is elsewhere while the heap is small (gm_pageindex_start_small). */
 static bool commit_index(struct gm_arena *a, size_t heap) {
     if (a->index.small == NULL || heap <= GM_PAGEINDEX_SMALL * (size_t)GM_CHUNK_SIZE) return true;
@@ -267,8 +284,7 @@ bool gm_arena_commit(struct gm_arena *a, size_t bytes) {
     size_t old = a->committed, new = old + bytes;
     if (new > a->size || new < old || !commit_index(a, new)) return false;
     if (!commit_table(a->state, false, old >> GM_STATE_SHIFT, states_ready(a, new))) return false;
-    if (!commit_table(a->medium, true, (old >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium, (new >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium)) return false;
-    if (!commit_table(a->pages, false, (old >> GM_PAGE_SHIFT) * 8, (new >> GM_PAGE_SHIFT) * 8)) return false;
+    if (!commit_both(a, old, new)) return false;
     if (a == &gm_space.primary && !gm_meta_commit(new >> META_SHIFT)) return false;
     if (!gm_os_commit((void *)(a->base + old), bytes)) return false;
     gm_os_name((void *)a->base, new, "gomalloc heap");

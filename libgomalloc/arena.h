@@ -131,6 +131,14 @@ GM_INLINE uint16_t *gm_arena_medium_of(const struct gm_arena *a, uintptr_t p) { 
 /* A medium slot's word with state 0, but for which the word is 0: where in its KiB it starts. */
 #define GM_MEDIUM_PLACE(p) ((uint16_t)(((uintptr_t)(p) >> GM_STATE_SHIFT & 63) << 8))
 
+/* The same in the primary arena, as the hit paths reckon: where p's states are, counted in 16 bytes from base. */
+GM_INLINE uintptr_t gm_index16(const void *p) { return ((uintptr_t)p >> GM_STATE_SHIFT) - gm_space.base16; }
+/* Rotated, so that one comparison (with limit16) refuses what is outside the heap, what is not a multiple of 16, and NULL. */
+GM_INLINE uintptr_t gm_index16_checked(const void *p) {
+    return ((uintptr_t)p >> GM_STATE_SHIFT | (uintptr_t)p << (64 - GM_STATE_SHIFT)) - gm_space.base16;
+}
+GM_INLINE uint16_t *gm_medium_at(uintptr_t i) { return &gm_space.medium[~(intptr_t)(i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT))]; }
+
 /* The state of the slot of class cls (not 8) that starts at p: what it is, and made what is said. */
 GM_INLINE uint8_t gm_state_get(const struct gm_arena *a, uintptr_t p, unsigned cls) {
     /* acquire: who finds an object alive sees what was done before it came to life. */

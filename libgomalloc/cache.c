@@ -26,19 +26,20 @@
 
 /* Words of a bin's first array and of its largest (one word is the NULL); slots from which on a bin is
  * warm; bytes a bin may cache, of a class up to 1 KiB and above (where one slot is always allowed). */
-enum { FIRST_WORDS = 4, MAX_WORDS = 128, WARM = 15, MAX_SMALL_BYTES = 16 * 1024, MAX_MEDIUM_BYTES = 8 * 1024 };
+enum { FIRST_WORDS = 4, MAX_WORDS = 128, WARM = 15, MAX_SMALL_BYTES = 16 * 1024, MAX_MEDIUM_BYTES = 8 * 1024,
+       PART_SHIFT = 10, LEAST_SMALL_BYTES = 8 * 1024, MEDIUM_PARTS = 4 };
 
 /* An empty array that is full as well: NULL is what a pop finds. */
 static void *nothing[1];
 struct gm_cache gm_no_cache = {
     .top = { [0 ... GM_BINS - 1] = nothing },
     .limit = { [0 ... GM_BINS - 1] = nothing },
+    .until_sample = -1, /* never counted in */
 };
 
-GM_TLS struct gm_cache *gm_tc = &gm_no_cache, *gm_tc_aside;
+GM_TLS struct gm_cache *gm_tc = &gm_no_cache;
 static GM_TLS bool ending; /* this thread's exit handler has run for the last time */
 bool gm_always_slow, gm_sampling;
-int64_t (*gm_cache_first_sample)(void);
 void (*gm_cache_close_tiny)(struct gm_cache *c);
 
 static struct gm_lock threads_lock = GM_LOCK_INIT(GM_RANK_THREADS);
@@ -67,15 +68,30 @@ static bool exit_key_made;
 
 /* ---- a cache's life */
 
-/* Words of a class's largest array: a power of two. */
-static size_t max_words(unsigned cls) {
-    size_t bytes = cls < GM_FIRST_MEDIUM ? MAX_SMALL_BYTES : MAX_MEDIUM_BYTES;
-    size_t words = bytes / gm_class_size[cls] + 1; /* one more for the NULL */
-    return words <= FIRST_WORDS ? (words <= 2 ? 2 : FIRST_WORDS) : gm_min(1u << gm_high_bit(words), MAX_WORDS);
+/* A miss of the bin. True: it is hot, an eighth of the thread's last misses were its own. */
+static bool note_miss(struct gm_cache *c, unsigned bin) {
+    enum { EPOCH = 240, HOT = EPOCH / 8 };
+    if (++c->misses == EPOCH) {
+        c->misses = 0;
+        memset(c->missed, 0, sizeof c->missed);
+    }
+    return ++c->missed[bin] >= HOT;
+}
+
+/* What bins of 16 KiB each would hold in all threads is more than a small heap: unless a bin is hot, it gets its part of the heap
+ * for each thread. Whether it may have an array of so many words, one of which is the NULL. */
+static bool may_have(unsigned cls, unsigned words, bool hot) {
+    size_t size = gm_class_size[cls], bytes = size * (words == FIRST_WORDS ? 2 : words - 1); /* three where two fit */
+    size_t part = gm_load_relaxed(&gm_space.primary.committed) >> gm_high_bit(gm_load_relaxed(&living) | 1) >> PART_SHIFT;
+    if (words > MAX_WORDS) return false;
+    if (cls < GM_FIRST_MEDIUM) return bytes <= (hot ? MAX_SMALL_BYTES : gm_min(gm_max(part, LEAST_SMALL_BYTES), MAX_SMALL_BYTES));
+    if (words <= 2) return hot || size <= part * MEDIUM_PARTS;
+    return bytes <= (hot ? MAX_MEDIUM_BYTES : gm_min(part / 2, MAX_MEDIUM_BYTES));
 }
 
 static void reset(struct gm_cache *c) {
     memset(c, 0, sizeof *c);
+    c->until_sample = GM_SAMPLE_UNSET;
     for (unsigned b = 0; b < GM_BINS; b++) c->top[b] = c->limit[b] = nothing;
 }
 
@@ -147,20 +163,10 @@ static void arm(struct gm_cache *c) {
     if (!gm_os_thread_key_set(exit_key, c)) gm_store_relaxed(&c->keyed, 0); /* no memory for it: tried again at the next miss */
 }
 
-/* A handler in between finds the cache in at least one of the two. */
-static void turn(struct gm_cache *c) {
-    if (gm_load_relaxed(&gm_sampling)) c->until_sample = gm_cache_first_sample();
-    gm_tc_aside = gm_load_relaxed(&gm_sampling) ? c : NULL;
-    gm_store_relaxed(&gm_tc, gm_tc_aside ? &gm_no_cache : c);
-}
-
 struct gm_cache *gm_cache_get(void) {
     struct gm_cache *c = gm_load_relaxed(&gm_tc);
     if (GM_UNLIKELY(gm_load_relaxed(&have_orphans))) gm_cache_adopt_orphan();
-    if (c == &gm_no_cache && !(c = gm_tc_aside)) {
-        if (ending || gm_load_relaxed(&gm_always_slow) || !(c = attach())) return NULL;
-    }
-    if (GM_UNLIKELY(gm_load_acquire(&gm_sampling) != (gm_tc_aside != NULL))) turn(c); /* pairs with profile.c's release */
+    if (c == &gm_no_cache && (ending || gm_load_relaxed(&gm_always_slow) || !(c = attach()))) return NULL;
     if (GM_UNLIKELY(!c->keyed) && gm_load_acquire(&exit_key_made)) arm(c);
     return c;
 }
@@ -244,7 +250,6 @@ static void at_thread_exit(void *value) {
     if (!c) return;
     gm_cache_flush(c);
     gm_store_relaxed(&gm_tc, &gm_no_cache);
-    gm_tc_aside = NULL;
     discard(c);
 }
 
@@ -259,23 +264,18 @@ void gm_cache_disable(void) {
     if (!c) return;
     gm_cache_flush(c);
     gm_store_relaxed(&gm_tc, &gm_no_cache);
-    gm_tc_aside = NULL;
     if (!c->keyed) discard(c); /* else its exit handler would find it gone */
 }
 
 /* ---- arrays */
 
-/* The array's first entry. */
-static void **first_of(const struct gm_cache *c, unsigned bin) {
-    return c->limit[bin] - c->capacity[bin] + 1;
-}
-
 /* Doubles the array of a bin, or makes its first one. Failing to is no harm. */
 static void grow_array(struct gm_cache *c, unsigned cls) {
-    unsigned bin = gm_bin_of(cls);
-    unsigned words = c->capacity[bin] ? (c->capacity[bin] + 1u) * 2 : (unsigned)gm_min(FIRST_WORDS, max_words(cls));
+    unsigned bin = gm_bin_of(cls), had = c->capacity[bin] ? c->capacity[bin] + 1u : 0, words = had ? had * 2 : FIRST_WORDS;
     void **array = NULL;
-    if (words > max_words(cls)) return;
+    bool hot = note_miss(c, bin);
+    if (!had && !may_have(cls, words, hot)) words = 2;
+    if (!may_have(cls, words, hot)) return;
     bool inside = words <= FIRST_WORDS && c->inside_used + words <= GM_CACHE_INSIDE;
     if (inside) {
         array = &c->inside[c->inside_used];
@@ -286,7 +286,7 @@ static void grow_array(struct gm_cache *c, unsigned cls) {
     }
     unsigned n = gm_bin_count(c, bin);
     array[0] = NULL;
-    memcpy(array + 1, first_of(c, bin), n * sizeof *array);
+    memcpy(array + 1, gm_bin_first(c, bin), n * sizeof *array);
     free_array(c, bin);
     if (inside) c->inside_array[bin / 8] |= (uint8_t)(1u << bin % 8);
     set_array(c, bin, array + n, array + words - 1, words - 1);
@@ -340,11 +340,11 @@ bool gm_cache_refill(struct gm_cache *c, unsigned cls) {
         struct gm_cache_more *more = n == 0 && capacity >= WARM && !urgent ? gm_cache_more(c) : NULL;
         if (more) n = gm_central_refill(cls, &more->current[bin], slots, (unsigned)gm_min((capacity + 1) / 2, GM_BATCH_MAX));
         else if (n == 0) n = gm_central_take(cls, slots, urgent ? urgent_refill(cls, capacity) : cold_refill(cls, capacity));
-        memcpy(first_of(c, bin), slots, n * sizeof *slots);
-        gm_store_relaxed(&c->top[bin], first_of(c, bin) + n - 1);
+        memcpy(gm_bin_first(c, bin), slots, n * sizeof *slots);
+        gm_store_relaxed(&c->top[bin], gm_bin_first(c, bin) + n - 1);
     }
-    clear_busy(c);
     GM_EXPENSIVE(verify_now_and_then(c));
+    clear_busy(c);
     return n != 0;
 }
 
@@ -367,7 +367,7 @@ void gm_cache_make_room(struct gm_cache *c, unsigned cls) {
     set_busy(c);
     if (!urgent || !before) grow_array(c, cls);
     if (c->capacity[bin] == before && before) { /* as large as it gets: the older half leaves */
-        void **first = first_of(c, bin);
+        void **first = gm_bin_first(c, bin);
         unsigned n = gm_bin_count(c, bin), leave = (n + 1) / 2;
         send(cls, first, leave);
         memmove(first, first + leave, (n - leave) * sizeof *first);
@@ -380,7 +380,7 @@ void gm_cache_make_room(struct gm_cache *c, unsigned cls) {
 
 static void flush_bin(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls), n = gm_bin_count(c, bin);
-    if (n) gm_central_give(cls, first_of(c, bin), n);
+    if (n) gm_central_give(cls, gm_bin_first(c, bin), n);
     gm_store_relaxed(&c->top[bin], c->top[bin] - n);
     release_current(c, bin);
 }
@@ -453,7 +453,7 @@ void gm_cache_fork_child_alone(void) {
 static void adopt_bin(struct gm_cache *c, unsigned cls) {
     unsigned bin = gm_bin_of(cls), n = gm_bin_count(c, bin);
     for (unsigned i = 0; i < n; i++) {
-        void *slot = first_of(c, bin)[i];
+        void *slot = gm_bin_first(c, bin)[i];
         if (cls != GM_CLASS_8 && gm_state_get(&gm_space.primary, (uintptr_t)slot, cls) == 0)
             gm_central_give(cls, &slot, 1);
     }
@@ -481,20 +481,4 @@ void gm_cache_adopt_orphan(void) {
 
 void gm_cache_adopt_orphans(void) {
     while (gm_load_relaxed(&have_orphans)) gm_cache_adopt_orphan();
-}
-
-/* ---- checks */
-
-void gm_cache_verify(struct gm_cache *c) {
-    for (unsigned cls = 2; cls < GM_CLASSES; cls++) {
-        unsigned n = gm_bin_count(c, cls);
-        for (unsigned i = 0; i < n; i++) {
-            uintptr_t slot = (uintptr_t)first_of(c, cls)[i];
-            if (gm_load_relaxed(&gm_guests_ever)) continue; /* its span may be changing */
-            const struct gm_span *s = gm_span_of(&gm_space.primary, slot);
-            GM_CHECK(s && s->cls == cls && gm_span_slot(s, gm_span_index(s, slot)) == slot);
-            GM_CHECK(gm_state_get(&gm_space.primary, slot, cls) == 0);
-            GM_CHECK(!(gm_load_relaxed(&s->home[gm_span_index(s, slot) / 64]) >> (gm_span_index(s, slot) & 63) & 1));
-        }
-    }
 }

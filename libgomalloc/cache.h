@@ -4,7 +4,9 @@
  * A record is less than a 4 KiB page and starts with what the fast paths touch. Arrays are stacks with a
  * NULL below their first entry, so that "empty" costs no second comparison. They start with room for 3
  * slots inside the record, and double each time they run over or dry, up to 127 slots or 16 KiB of
- * cached bytes a class, 8 KiB above 1 KiB a slot.
+ * cached bytes a class, 8 KiB above 1 KiB a slot. While the heap is small for its number of threads, only bins
+ * that are hot, those that the thread misses most often, get as much; the others stay at 8 KiB, or above
+ * 1 KiB a slot at one or none (a class with few calls then takes and gives single slots, under its lock).
  *
  * A bin is cold while its array is small. A cold bin takes its few slots from a span that many threads
  * share, so that ten thousand threads with three objects each do not hold thirty thousand spans; a
@@ -29,7 +31,7 @@ struct gm_span;
 #define GM_BIN_8 GM_CLASSES
 GM_INLINE unsigned gm_bin_of(unsigned cls) { return cls == GM_CLASS_8 ? GM_BIN_8 : cls; }
 
-#define GM_CACHE_BYTES 2368
+#define GM_CACHE_BYTES 2496
 #define GM_CACHE_INSIDE 28   /* words for first arrays */
 
 /* What only busy threads need: counters of the classes above 1024 bytes, and the warm bins' spans. */
@@ -61,6 +63,7 @@ struct gm_cache {
     uint32_t drained;        /* gm_heap_squeezes when it was last emptied near the memory limit */
     struct gm_cache_more *more;      /* NULL until the thread needs it */
     uint8_t capacity[GM_BINS];        /* slots of the array, which begins at limit - capacity */
+    uint8_t misses, missed[GM_BINS];  /* of all bins and each since the counts began anew (cache.c) */
     uint8_t inside_array[(GM_BINS + 7) / 8]; /* bit: the array lies in the record itself */
     void *inside[GM_CACHE_INSIDE];
 };
@@ -71,16 +74,15 @@ GM_STATIC_ASSERT(sizeof(struct gm_cache) <= GM_CACHE_BYTES, "a parked thread cos
 extern GM_HIDDEN GM_TLS struct gm_cache *gm_tc;
 extern GM_HIDDEN struct gm_cache gm_no_cache;
 
-/* While allocations are sampled (profile.h) the thread's cache waits here and gm_tc stays gm_no_cache, so that every
- * malloc and free takes its slow half. NULL otherwise; changed by gm_cache_get alone, when it sees gm_sampling changed. */
-extern GM_HIDDEN GM_TLS struct gm_cache *gm_tc_aside;
+/* Allocations are sampled. Atomic (profile.h). */
 extern GM_HIDDEN bool gm_sampling;
-/* The first distance of a cache that is put aside (profile.c, above this layer). */
-extern GM_HIDDEN int64_t (*gm_cache_first_sample)(void);
+/* gm_cache.until_sample: it has not been drawn. All caches are told so before sampling starts. */
+#define GM_SAMPLE_UNSET (INT64_MIN / 2)
+void gm_cache_unset_samples(void);
 /* The thread's cache, if it has one now. */
 GM_INLINE struct gm_cache *gm_cache_mine(void) {
     struct gm_cache *c = gm_load_relaxed(&gm_tc); /* the drainer of idle caches writes it (idle.c) */
-    return c != &gm_no_cache ? c : gm_tc_aside;
+    return c != &gm_no_cache ? c : NULL;
 }
 
 /* True while every allocation has to take the slow path (stats:exact). Read-mostly. */
@@ -118,6 +120,9 @@ GM_INLINE unsigned gm_bin_count(const struct gm_cache *c, unsigned bin) {
     ptrdiff_t n = gm_load_relaxed(&c->top[bin]) - (gm_load_relaxed(&c->limit[bin]) - capacity);
     return n < 0 ? 0 : n > (ptrdiff_t)capacity ? capacity : (unsigned)n;
 }
+
+/* The array's first entry. */
+GM_INLINE void **gm_bin_first(const struct gm_cache *c, unsigned bin) { return c->limit[bin] - c->capacity[bin] + 1; }
 
 /* Lets go of the thread's open tiny block (tiny.c, above this layer; NULL until that is used). */
 extern GM_HIDDEN void (*gm_cache_close_tiny)(struct gm_cache *c);

@@ -1,9 +1,12 @@
-/* What is done with all caches together: the collector's turning of colours, batches sent home, and the numbers. See cache.h. */
+/* What is done with all caches together: the collector's turning of colours, batches sent home, the numbers and checks. See cache.h. */
 #include "libgomalloc/cache.h"
 
 #include "libgomalloc/arena.h"
+#include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/central.h"
+#include "libgomalloc/guests.h"
+#include "libgomalloc/lists.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/transfer.h"
 
@@ -32,6 +35,17 @@ void gm_cache_each_tiny(void (*fn)(void *arg, uintptr_t p), void *arg) {
             if (next) fn(arg, next);
         }
     }
+}
+
+/* ---- sampling */
+
+/* The owners read it only while allocations are sampled; one that has not seen yet that they are not any more may go on from
+ * what it had. */
+void gm_cache_unset_samples(void) {
+    gm_cache_threads_lock();
+    for (struct gm_list *l = gm_cache_roots.all->next; l != gm_cache_roots.all; l = l->next)
+        gm_store_relaxed(&gm_list_entry(l, struct gm_cache, link)->until_sample, GM_SAMPLE_UNSET);
+    gm_cache_threads_unlock();
 }
 
 /* ---- batches */
@@ -77,4 +91,23 @@ size_t gm_cache_record_bytes(void) {
     size_t sum = gm_load_relaxed(&r->caches->total) * r->caches->size + gm_load_relaxed(&r->mores->total) * r->mores->size + gm_transfer_bytes();
     for (unsigned k = 0; k < r->n_arrays; k++) sum += gm_load_relaxed(&r->arrays[k].total) * r->arrays[k].size;
     return sum;
+}
+
+/* ---- checks */
+
+/* Under the class's lock: spans change (room.c) under it, and never before gm_guests_ever is set. */
+void gm_cache_verify(struct gm_cache *c) {
+    for (unsigned cls = 2; cls < GM_CLASSES; cls++) {
+        unsigned n = gm_bin_count(c, cls);
+        if (n == 0) continue;
+        gm_lock(&gm_lists[cls].lock);
+        for (unsigned i = 0; i < n && !gm_load_relaxed(&gm_guests_ever); i++) {
+            uintptr_t slot = (uintptr_t)gm_bin_first(c, cls)[i];
+            const struct gm_span *s = gm_span_of(&gm_space.primary, slot);
+            GM_CHECK(s && s->cls == cls && gm_span_slot(s, gm_span_index(s, slot)) == slot);
+            GM_CHECK(gm_state_get(&gm_space.primary, slot, cls) == 0);
+            GM_CHECK(!(gm_load_relaxed(&s->home[gm_span_index(s, slot) / 64]) >> (gm_span_index(s, slot) & 63) & 1));
+        }
+        gm_unlock(&gm_lists[cls].lock);
+    }
 }

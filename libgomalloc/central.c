@@ -32,7 +32,9 @@ static struct gm_span *pick_unlocked(struct gm_lists *c) {
     return s;
 }
 
+/* A class has short spans until it has the pages of a long one. */
 static struct gm_span *new_span(unsigned cls, bool anywhere, unsigned flags) {
+    if (gm_load_relaxed(&gm_lists[cls].pages) < gm_class_pages[cls]) flags |= GM_HEAP_SHORT;
     struct gm_span *s = gm_heap_alloc_small(cls, anywhere, flags);
     if (s) gm_add_relaxed(&gm_lists[cls].pages, s->npages);
     if (GM_UNLIKELY(gm_load_relaxed(&gm_heap_fresh) >= GM_FRESH_STEP)) gm_room_look();

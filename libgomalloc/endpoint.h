@@ -19,9 +19,11 @@
 #define GM_ENDPOINT_MAGIC "gm-endp" /* 8 bytes with its end */
 #define GM_ENDPOINT_NOTE "gomalloc" /* name of the ELF note; its type is 1, its descriptor the distance */
 
-/* The last pauses of the collector, newest at (count - 1) % GM_PAUSES. One writer: whoever stops the world. */
+/* The last pauses of the collector, newest at (count - 1) % GM_PAUSES, and how many of each length there were (struct
+ * gomalloc_stats). One writer: whoever stops the world. */
 #define GM_PAUSES 256
 struct gm_pauses {
+    uint64_t by_length[GOMALLOC_PAUSE_BUCKETS];           /* atomic */
     uint64_t count;                                       /* stored with release, after the entry */
     struct { uint64_t at_ns, length_ns; } entry[GM_PAUSES]; /* monotonic clock; nanoseconds */
 };

@@ -37,8 +37,8 @@ GM_INLINE void *gm_alloc_pop_medium(struct gm_cache *c, size_t n, size_t cls) {
     gm_step_release(&c->top[cls], -1);
     gm_count_add(&more->mallocs[cls - GM_FIRST_MEDIUM], 1);
     gm_count_add(&more->requested[cls - GM_FIRST_MEDIUM], n);
-    uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT) - gm_space.base16;
-    gm_store_relaxed(&gm_space.medium[~(intptr_t)(i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT))], (uint16_t)(cls | c->colour | (i & 63) << 8));
+    uintptr_t i = gm_index16(p);
+    gm_store_relaxed(gm_medium_at(i), (uint16_t)(cls | c->colour | (i & 63) << 8));
     return p;
 }
 
@@ -48,9 +48,7 @@ GM_INLINE void *gm_alloc_fast(size_t n) {
 }
 
 GM_INLINE void gm_free_fast(void *p) {
-    /* Rotated, so that one comparison refuses what is outside the heap, what is not a multiple of
-     * 16, and NULL. */
-    uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT | (uintptr_t)p << (64 - GM_STATE_SHIFT)) - gm_space.base16;
+    uintptr_t i = gm_index16_checked(p);
     if (GM_UNLIKELY(i >= gm_peek(gm_space.free_limit16))) return gm_free_odd(p);
     uint8_t *state = &gm_space.state[i];
     /* Class 0, no live slot, or one above 1 KiB: bin 0 is always full, so that needs no test of its own. */

@@ -125,23 +125,15 @@ static GM_NOINLINE void free_full(void *p, unsigned cls) {
     gm_scavenge_poll(); /* behind it: there may be no other call */
 }
 
-/* While allocations are sampled (profile.c) every free comes here: the short way is the hit path's. */
-static GM_NOINLINE void free_missed(void *p, size_t cls) {
-    struct gm_cache *c = gm_tc_aside;
-    if (GM_LIKELY(c == NULL) || cls <= GM_CLASS_8 || c->top[cls] == c->limit[cls] || gm_nested_mark != NULL) return free_full(p, (unsigned)cls);
-    gm_state_set(&gm_space.primary, (uintptr_t)p, (unsigned)cls, 0);
-    gm_cache_push(c, cls, p);
-}
-
 /* The first table of states says nothing of p, which is in the primary arena: here is the hit path of slots above 1 KiB. */
 static inline void free_medium(void *p) {
-    uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT) - gm_space.base16;
-    uint16_t *word = &gm_space.medium[~(intptr_t)(i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT))];
+    uintptr_t i = gm_index16(p);
+    uint16_t *word = gm_medium_at(i);
     size_t state = gm_load_relaxed(word) ^ (i & 63) << 8;
     size_t cls = state <= UINT8_MAX ? state & GM_STATE_CLASS : 0;
     struct gm_cache *c = gm_load_relaxed(&gm_tc);
     void **top = c->top[cls];
-    if (GM_UNLIKELY(top == c->limit[cls])) return free_missed(p, cls);
+    if (GM_UNLIKELY(top == c->limit[cls])) return free_full(p, (unsigned)cls);
     gm_store_relaxed(word, 0);
     top[1] = p;
     gm_step_release(&c->top[cls], 1);
@@ -149,7 +141,7 @@ static inline void free_medium(void *p) {
 
 GM_NOINLINE void gm_free_full(void *p, size_t cls) {
     if (cls == 0) return free_medium(p);
-    free_missed(p, cls);
+    free_full(p, (unsigned)cls);
 }
 
 void gm_free(void *p) { gm_free_fast(p); }
@@ -157,7 +149,7 @@ void gm_free(void *p) { gm_free_fast(p); }
 /* Programs that keep accounts ask this of every block, twice: of a plain slot up to 1 KiB the state byte says it, without a look at
  * page table and span. 0: not so plain. */
 static inline size_t plain_size(const void *p) {
-    uintptr_t i = ((uintptr_t)p >> GM_STATE_SHIFT | (uintptr_t)p << (64 - GM_STATE_SHIFT)) - gm_space.base16;
+    uintptr_t i = gm_index16_checked(p);
     if (i >= gm_load_relaxed(&gm_space.limit16)) return 0;
     unsigned cls = gm_load_relaxed(&gm_space.state[i]) & GM_STATE_CLASS;
     return cls > GM_CLASS_8 ? gm_class_size[cls] : 0;

@@ -100,3 +100,21 @@ size_t gm_heap_scavenge_idle(size_t want, uint64_t until) {
     size_t done = scavenge(WHOLE_CHUNKS, want, until);
     return done < want ? done + scavenge(SPARSE_CHUNKS, want - done, until) : done;
 }
+
+/* The heap has grown by `grown` bytes although pages lie idle: they do not fit what is asked for. What
+ * exceeds 1/16 of the memory in use goes back to the kernel, up to what the heap has grown by, so that the
+ * peak of the resident memory stays near what is in use. The total given back this way is bounded by the
+ * heap's size, and so is its cost.
+ * While much lies free in spans, what is taken of pages that had gone back counts as growth too: as the lowest fitting
+ * run is taken whether memory stands behind it or not, idle pages elsewhere would add to the peak. */
+void gm_heap_pay_for_growth(size_t grown) {
+    enum { SLACK = 1 << 20 };
+    gm_huge_consider();
+    gm_heap_lock();
+    const struct gm_pageindex *ix = &gm_space.primary.index;
+    size_t dirty = (ix->free_pages - ix->zero_pages) << GM_PAGE_SHIFT;
+    size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + SLACK;
+    if (gm_load_relaxed(&gm_heap_crowded)) allowed = SLACK;
+    gm_heap_unlock();
+    if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
+}

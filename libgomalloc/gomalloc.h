@@ -14,6 +14,8 @@ extern "C" {
 
 #define GOMALLOC_VERSION "0.1.0"
 #define GOMALLOC_MAX_SIZE_CLASSES 96
+#define GOMALLOC_PAUSE_BUCKETS 20
+#define GOMALLOC_PAUSE_NS 10000
 
 /* One size class. mallocs - frees is the number of live objects of `size` bytes each. */
 struct gomalloc_size_stats {
@@ -61,6 +63,9 @@ struct gomalloc_stats {
     uint64_t memory_limit;            /* the soft limit; 0: none */
     uint64_t by_size_count;           /* entries of by_size in use */
     struct gomalloc_size_stats by_size[GOMALLOC_MAX_SIZE_CLASSES];
+    /* Pauses by length: pauses[i] counts those below GOMALLOC_PAUSE_NS << i that are in no bucket before; the last one has
+     * the longer ones too. */
+    uint64_t pauses[GOMALLOC_PAUSE_BUCKETS];
 };
 
 /* Fills the first `size` bytes of *out; fields this library does not know are set to 0. */

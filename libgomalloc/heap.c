@@ -1,26 +1,21 @@
 /* See heap.h.
  *
- * Growth: at the end of the committed part, by at least 1 MiB and in steps of 64 KiB; larger heaps
- * take larger steps (1/16 of what they have, at most 32 MiB), so that the calls to the kernel stay
- * rare. Committing touches nothing: a page costs when the program first writes to it.
+ * Where pages are found and how the heap grows: grow.c.
  *
- * Placement: lowest address first over all arenas, primary first. Free neighbours coalesce because
- * they are adjacent bits (pageindex.h).
- *
- * Giving back: what may go, in which order, and the accounts for it are here; when and how much is
- * scavenge.c's business. With a chunk's pages go the slot states over them: a free page's are zero. */
+ * Giving back: the accounts for it are here; what goes, in which order: giveback.c; when and how much: scavenge.c. */
 #include "libgomalloc/heap.h"
 
 #include "libgomalloc/base/check.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/conf.h"
+#include "libgomalloc/grow.h"
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/huge.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/pace.h"
 
-enum { FALL_LEAST = 128 * 1024, GROW_STEP = 64 * 1024, GROW_MIN = 1024 * 1024, GROW_MAX = 32 * 1024 * 1024 };
+enum { FALL_LEAST = 128 * 1024 };
 
 static struct gm_lock heap_lock = GM_LOCK_INIT(GM_RANK_HEAP);
 static struct gm_heap_stats stats; /* guarded by heap_lock */
@@ -36,6 +31,7 @@ enum { ASK_FROM = 4 << 20 };
 const struct gm_heap_roots gm_heap_roots = { &stats, &pace, &memory_limit };
 bool gm_heap_pending, gm_heap_fallen;
 size_t gm_heap_fresh;
+uint64_t gm_heap_unbacked;
 bool gm_heap_crowded, gm_heap_urgent;
 uint32_t gm_heap_squeezes;
 
@@ -65,96 +61,7 @@ static void write_entries(struct gm_span *s, size_t from_page, size_t to_page, b
     for (; i < to_page; i += GM_CHUNK_PAGES) gm_store_release(&pages[first + i], e);
 }
 
-/* ---- finding and growing */
-
-/* The kernel has refused memory: from now on what is free at the heap's end, and whole arenas, go back, so
- * that the rest of the process can have them. */
-static bool tight;
-static unsigned scavenging; /* threads that walk the arenas without the lock: none may go */
-
-static void relieve(struct gm_arena *a) {
-    enum { STEP_PAGES = GROW_STEP / GM_PAGE_SIZE };
-    size_t end = a->committed >> GM_PAGE_SHIFT, n = 0;
-    if (a != &gm_space.primary && a->index.free_pages == end && scavenging == 0) {
-        gm_arena_drop(a);
-        return;
-    }
-    while (n < end && gm_pageindex_run(&a->index, end - n - STEP_PAGES, STEP_PAGES) == STEP_PAGES) n += STEP_PAGES;
-    if (n << GM_PAGE_SHIFT < GROW_MIN) return;
-    gm_pageindex_take(&a->index, end - n, n);
-    if (!gm_arena_uncommit(a, n << GM_PAGE_SHIFT)) gm_pageindex_give(&a->index, end - n, n, false);
-}
-
-static unsigned refused_commits;
-
-static bool grow(struct gm_arena *a, size_t npages) {
-    /* Free pages at the very end count towards what is needed. */
-    size_t end = a->committed >> GM_PAGE_SHIFT, tail = 0;
-    while (tail < npages && tail < end && gm_pageindex_run(&a->index, end - tail - 1, 1) == 1) tail++;
-    size_t need = gm_align_up((npages - tail) << GM_PAGE_SHIFT, GROW_STEP);
-    size_t step = gm_min(gm_max(a->committed / 16, GROW_MIN), GROW_MAX), room = a->size - a->committed;
-    step = gm_min(gm_max(gm_align_up(step, GROW_STEP), need), room);
-    if (need > room) return false;
-    if (gm_huge_wanted()) step = gm_min(gm_align_up(a->committed + step, GM_CHUNK_SIZE) - a->committed, room);
-    if (gm_arena_commit(a, step) || (step > need && gm_arena_commit(a, need))) return true;
-    tight = true;
-    refused_commits++;
-    return false;
-}
-
-/* The lowest fitting run of an arena. The index aligns relative to the arena's base, which is itself
- * aligned to 64 MiB: for more, a run with room to align in is looked for. */
-static size_t find_in(struct gm_arena *a, size_t npages, size_t align_pages) {
-    uintptr_t align = align_pages << GM_PAGE_SHIFT;
-    if (gm_is_aligned(a->base, align)) return gm_pageindex_find(&a->index, npages, align_pages);
-    size_t page = gm_pageindex_find(&a->index, npages + align_pages - 1, 1);
-    if (page == GM_NO_PAGE) return page;
-    return gm_arena_page_of(a, gm_align_up(a->base + (page << GM_PAGE_SHIFT), align));
-}
-
-static struct gm_arena *find(size_t npages, size_t align_pages, bool anywhere, size_t *page) {
-    for (struct gm_arena *a = gm_arena_next(NULL); a; a = anywhere ? gm_arena_next(a) : NULL) {
-        if (a->size == 0) continue;
-        *page = find_in(a, npages, align_pages);
-        if (*page != GM_NO_PAGE) return a;
-    }
-    return NULL;
-}
-
-/* The first free run in any arena; else the first arena that can grow; else a new one. */
-static struct gm_arena *find_or_grow(size_t npages, size_t align_pages, bool anywhere, size_t *page) {
-    struct gm_arena *a = find(npages, align_pages, anywhere, page);
-    if (a) return a;
-    size_t worst = npages + align_pages - 1;
-    unsigned before = refused_commits;
-    for (a = gm_arena_next(NULL); a; a = anywhere ? gm_arena_next(a) : NULL)
-        if (a->size != 0 && grow(a, worst)) return find(npages, align_pages, anywhere, page);
-    if (!anywhere) return NULL;
-    /* What the kernel will not commit here it will not commit elsewhere. */
-    if (refused_commits != before) return NULL;
-    a = gm_arena_new(worst << GM_PAGE_SHIFT);
-    if (a) gm_huge_tell((void *)a->base, a->size);
-    if (a && !grow(a, worst)) {
-        gm_arena_drop(a);
-        a = NULL;
-    }
-    if (!a) tight = true;
-    return a ? find(npages, align_pages, anywhere, page) : NULL;
-}
-
-/* The heap has grown by `grown` bytes although pages lie idle: they do not fit what is asked for. What
- * exceeds 1/16 of the memory in use goes back to the kernel, up to what the heap has grown by, so that the
- * peak of the resident memory stays near what is in use. The total given back this way is bounded by the
- * heap's size, and so is its cost. */
-static void pay_for_growth(size_t grown) {
-    gm_huge_consider();
-    gm_lock(&heap_lock);
-    const struct gm_pageindex *ix = &gm_space.primary.index;
-    size_t dirty = (ix->free_pages - ix->zero_pages) << GM_PAGE_SHIFT;
-    size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + GROW_MIN;
-    gm_unlock(&heap_lock);
-    if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
-}
+/* ---- the accounts */
 
 static size_t dirty_bytes(void) {
     size_t pages = 0;
@@ -216,19 +123,30 @@ static void keep_limit(void) {
     if (want > dirty) squeeze(want - dirty);
 }
 
+/* While the heap is crowded: what it has taken of unbacked pages, in pieces worth a look; else 0. Heap lock. */
+static size_t owed(size_t pages) {
+    static size_t bytes;
+    size_t due = bytes + (pages << GM_PAGE_SHIFT);
+    bytes = due < GM_GROW_STEP ? due : 0;
+    return due - bytes;
+}
+
 /* Gives the record its pages, where `room` more are free behind them. False: out of memory. Heap lock. */
 static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t align_pages, bool anywhere, bool *zero,
                          size_t *grown) {
     size_t page, had = gm_space.primary.committed;
     *grown = 0;
-    struct gm_arena *a = find_or_grow(npages + room, align_pages, anywhere, &page);
+    struct gm_arena *a = gm_grow_find(npages + room, align_pages, anywhere, &page);
     if (!a) return false;
     *grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0;
     size_t unbacked = a->index.zero_pages;
     *zero = gm_pageindex_take(&a->index, page, npages) == npages && !lazily_released;
     bool crowded = gm_load_relaxed(&gm_heap_crowded);
     gm_huge_placed(a, page, npages, s->cls != 0 && !crowded);
-    gm_count_add(&gm_heap_fresh, (crowded ? npages : unbacked - a->index.zero_pages) << GM_PAGE_SHIFT);
+    unbacked -= a->index.zero_pages;
+    gm_count_add(&gm_heap_unbacked, unbacked << GM_PAGE_SHIFT);
+    gm_count_add(&gm_heap_fresh, (crowded ? npages : unbacked) << GM_PAGE_SHIFT);
+    if (crowded) *grown = owed(unbacked);
     note_need((ptrdiff_t)npages);
     s->arena = a;
     gm_store_relaxed(&s->start, a->base + (page << GM_PAGE_SHIFT));
@@ -238,11 +156,12 @@ static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t a
     return true;
 }
 
-/* While much lies free in pieces, what would need a long run of pages makes do with a short one: as few pages as keep the
- * waste at its end below an eighth, or hold one slot if that is larger than a page. */
+/* A class's first spans (GM_HEAP_SHORT), and all while much lies free in pieces, make do with a short run of pages where the class
+ * would have a long one: as few pages as keep the waste at its end below an eighth, or hold one slot if that is larger than
+ * a page. Forty classes of a program of some MiB that have a few slots each would have forty spans of up to 104 KiB. */
 static size_t pages_for(unsigned cls, unsigned flags) {
     size_t size = gm_class_size[cls], pages = gm_align_up(size, GM_PAGE_SIZE) >> GM_PAGE_SHIFT;
-    if (flags || cls == GM_CLASS_8 || GM_LIKELY(!gm_load_relaxed(&gm_heap_crowded))) return gm_class_pages[cls];
+    if (flags & UINT8_MAX || cls == GM_CLASS_8 || (!(flags & GM_HEAP_SHORT) && GM_LIKELY(!gm_load_relaxed(&gm_heap_crowded)))) return gm_class_pages[cls];
     if (pages > 1) return gm_min(pages, gm_class_pages[cls]);
     while (pages < gm_class_pages[cls] && (pages << GM_PAGE_SHIFT) % size > pages << GM_PAGE_SHIFT >> 3) pages++;
     return pages;
@@ -257,7 +176,7 @@ static bool has_backed(size_t npages) {
 
 /* Behind the lock: what growth costs is paid, and a span that found no place is none. */
 static struct gm_span *settled(struct gm_span *s, bool placed, size_t grown) {
-    if (grown) pay_for_growth(grown);
+    if (grown) gm_heap_pay_for_growth(grown);
     if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
     if (placed) return s;
     gm_span_delete(s);
@@ -272,7 +191,7 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags)
     s->flags = (uint8_t)flags;
     size_t pages = pages_for(cls, flags);
     gm_lock(&heap_lock);
-    if (pages < gm_class_pages[cls] && has_backed(gm_class_pages[cls])) pages = gm_class_pages[cls];
+    if (pages < gm_class_pages[cls] && !(flags & GM_HEAP_SHORT) && has_backed(gm_class_pages[cls])) pages = gm_class_pages[cls];
     if (pages < gm_class_pages[cls]) gm_span_shorten(s, (unsigned)gm_min((pages << GM_PAGE_SHIFT) / gm_class_size[cls], s->nslots));
     bool placed = place_locked(s, pages, 0, 1, anywhere, &zero, &grown);
     gm_unlock(&heap_lock);
@@ -368,7 +287,7 @@ static bool free_span(struct gm_span *s, bool claim) {
         gm_hooks_moved(-(int64_t)gm_span_bytes(s));
         stats.large_live_requested -= s->requested;
     }
-    if (GM_UNLIKELY(tight)) relieve(a);
+    if (GM_UNLIKELY(gm_grow_tight)) gm_grow_relieve(a);
     gm_unlock(&heap_lock);
     gm_span_delete(s);
     return true;
@@ -390,10 +309,12 @@ static bool resize_locked(struct gm_span *s, size_t npages) {
     } else {
         size_t more = npages - old, behind = gm_pageindex_run(&a->index, first + old, more);
         if (behind < more) { /* at the heap's end there may be more to be had */
-            if (((first + old + behind) << GM_PAGE_SHIFT) != a->committed || !grow(a, more)) return false;
+            if (((first + old + behind) << GM_PAGE_SHIFT) != a->committed || !gm_grow(a, more)) return false;
             if (gm_pageindex_run(&a->index, first + old, more) < more) return false;
         }
-        gm_count_add(&gm_heap_fresh, gm_pageindex_take(&a->index, first + old, more) << GM_PAGE_SHIFT);
+        size_t unbacked = gm_pageindex_take(&a->index, first + old, more);
+        gm_count_add(&gm_heap_fresh, unbacked << GM_PAGE_SHIFT);
+        gm_count_add(&gm_heap_unbacked, unbacked << GM_PAGE_SHIFT);
         note_need((ptrdiff_t)more);
     }
     gm_store_relaxed(&s->npages, (uint32_t)npages);
@@ -455,13 +376,13 @@ size_t gm_heap_memory_limit(void) {
 
 void gm_heap_pin_arenas(void) {
     gm_lock(&heap_lock);
-    scavenging++;
+    gm_grow_pins++;
     gm_unlock(&heap_lock);
 }
 
 void gm_heap_unpin_arenas(void) {
     gm_lock(&heap_lock);
-    scavenging--;
+    gm_grow_pins--;
     gm_unlock(&heap_lock);
 }
 

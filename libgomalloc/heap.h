@@ -8,13 +8,13 @@
 struct gm_pace;
 
 /* A span of class cls; its pages and home bits follow from the class, how the collector treats it from `flags`
- * (GM_SPAN_NOSCAN, ...). `anywhere`: in the primary arena
+ * (GM_SPAN_NOSCAN, ...); with GM_HEAP_SHORT among them it has as few pages as make sense. `anywhere`: in the primary arena
  * or, if that is exhausted, in any other. NULL: out of memory. */
+enum { GM_HEAP_ROOM = 1 << 8, GM_HEAP_SHORT = 1 << 9 }; /* behind the flags of a span */
 struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags);
 /* A large span of npages, starting at a multiple of align_pages (power of two), for an object of
  * `requested` bytes. *zero: all its memory is known to be zero. NULL: out of memory. With GM_HEAP_ROOM among the
  * flags it lies where it can grow by half, if there is such a place. */
-enum { GM_HEAP_ROOM = 1 << 8 };
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero);
 /* So many bytes of free pages went back to the kernel (giveback.c); `lazily`: they need not read as zero. Heap lock. */
 void gm_heap_went_back(size_t bytes, bool lazily);
@@ -30,6 +30,8 @@ void gm_heap_replace(struct gm_span *const *by, unsigned n);
 /* Atomic: bytes of pages without memory behind them that spans have been given, since whoever acts on it set it to 0
  * (central.c). A hint: an update may be lost. */
 extern GM_HIDDEN size_t gm_heap_fresh;
+/* Atomic: all such bytes since the start. */
+extern GM_HIDDEN uint64_t gm_heap_unbacked;
 /* Atomic: much lies free in spans although the heap takes fresh memory (central.c). */
 extern GM_HIDDEN bool gm_heap_crowded;
 /* Atomic: the memory limit is near. */
@@ -57,6 +59,9 @@ size_t gm_heap_scavenge_idle(size_t want, uint64_t until);
 
 /* As the first, until the clock says `until`. */
 size_t gm_heap_scavenge_until(size_t want, uint64_t until);
+
+/* The heap has grown by so many bytes: as many that lie idle go back. */
+void gm_heap_pay_for_growth(size_t grown);
 
 /* What the scavenger decides by. */
 struct gm_heap_need {

@@ -42,6 +42,8 @@ struct gm_hooks {
     void (*tick)(void);
     /* There is no memory for n bytes. As poll; collects, if that may help. */
     void (*out_of_memory)(size_t n);
+    /* The program has set another memory limit. */
+    void (*limit_changed)(void);
     /* An object is freed whose free takes the slow path; asked for while `watched`. Keeps errno. */
     void (*freed)(uintptr_t p);
     uint32_t watched;            /* atomic */

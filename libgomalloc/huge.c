@@ -26,7 +26,7 @@
 #include "libgomalloc/conf.h"
 #include "libgomalloc/os/os.h"
 
-#define LEAST ((size_t)32 << 20)
+#define LEAST ((size_t)64 << 20)
 enum { MAX_SPLIT = 4096, FREE_PAGES = 2, OLD = 10000000000u >> GM_FREED_SHIFT };
 
 /* Of a chunk, in gm_pagesum.huge. */

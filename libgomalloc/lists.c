@@ -8,6 +8,7 @@
 #include "libgomalloc/hooks.h"
 
 struct gm_lists gm_lists[GM_CLASSES];
+struct gm_list gm_lists_by_run[GM_RUNS];
 const struct gm_central_roots gm_central_roots = { gm_lists, sizeof(struct gm_lists), offsetof(struct gm_lists, out),
                                                    offsetof(struct gm_lists, pages) };
 
@@ -40,7 +41,7 @@ void gm_central_unlock_class(unsigned cls) { gm_unlock(&gm_lists[cls].lock); }
 unsigned gm_lists_bucket(const struct gm_span *s, unsigned home) {
     if (s->cls == GM_CLASS_HOST && GM_UNLIKELY(gm_load_relaxed(&gm_guests_ever)) && !(s->flags & GM_SPAN_SPARSE)) {
         unsigned longest = gm_guests_longest(s);
-        if (longest) return GM_BUCKETS + gm_high_bit(longest);
+        if (longest) return GM_BUCKETS + gm_lists_run(longest);
     }
     return home * GM_BUCKETS / s->nslots;
 }

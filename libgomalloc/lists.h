@@ -3,14 +3,15 @@
  *
  * A span with slots at home stands in one of four lists by how many; refills take from the fullest spans first, so that
  * the emptier ones drain and go back to the heap as wholes. Hosts (guests.h) stand by their longest run of slots at home
- * instead, of 1, 2-3, 4-7, ..., 512. */
+ * instead, each doubling in four steps: 1, 2, 3, 4, ..., 8-9, 10-11, ..., 448-511, 512. */
 #ifndef GM_LISTS_H
 #define GM_LISTS_H
 
+#include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/lock.h"
 #include "libgomalloc/guests.h"
 
-enum { GM_BUCKETS = 4, GM_ROOMY = GM_BUCKETS - 1, GM_RUNS = 10 };
+enum { GM_BUCKETS = 4, GM_ROOMY = GM_BUCKETS - 1, GM_RUNS = 32 };
 /* Of gm_span.looked. */
 enum { GM_LOOKED_NOT, GM_LOOKED_ONCE, GM_LOOKED_DONE };
 
@@ -34,6 +35,12 @@ GM_INLINE void gm_lists_add(struct gm_list *l, struct gm_span *s) {
 GM_INLINE unsigned gm_lists_of(const struct gm_lists *c) { return GM_BUCKETS + (c == &gm_lists[GM_CLASS_HOST] ? GM_RUNS : 0u); }
 GM_INLINE struct gm_list *gm_lists_at(struct gm_lists *c, unsigned bucket) {
     return bucket < GM_BUCKETS ? &c->partial[bucket] : &gm_lists_by_run[bucket - GM_BUCKETS];
+}
+
+/* Which of gm_lists_by_run a host with such a longest run, not 0, stands in. */
+GM_INLINE unsigned gm_lists_run(unsigned slots) {
+    unsigned k = gm_high_bit(slots);
+    return k < 2 ? slots - 1 : 4 * (k - 2) + 3 + (slots >> (k - 2) & 3);
 }
 
 /* All that follows down to the next comment: the class's lock is held. Where a span with so many slots at home stands. */

@@ -180,7 +180,7 @@ static void *alloc_missed(size_t n, unsigned cls, bool exactly) {
 
 /* While allocations are sampled (profile.c). */
 static GM_NOINLINE void *alloc_counted(size_t n, unsigned cls, bool exactly) {
-    struct gm_cache *c = gm_tc_aside;
+    struct gm_cache *c = gm_cache_mine();
     bool due = c && gm_profile_due(c, n);
     void *p = alloc_missed(n, cls, exactly);
     if (!p || gm_nested()) return p;
@@ -189,14 +189,20 @@ static GM_NOINLINE void *alloc_counted(size_t n, unsigned cls, bool exactly) {
     return p;
 }
 
-/* A miss; or, while allocations are sampled, every one: then the short way is to pop, if there is a slot and none is due. */
+/* Of a malloc that was told class 0: to count, and pop. If there is no slot that comes back as an ordinary miss, and is not
+ * counted again. */
+static inline void *alloc_sampled(size_t n) {
+    struct gm_cache *c = gm_load_relaxed(&gm_tc);
+    int64_t left = gm_load_relaxed(&c->until_sample) - (int64_t)n;
+    if (GM_UNLIKELY(left < 0 || n > GM_SMALL_MAX)) return alloc_counted(n, gm_class_of(n), false); /* gm_no_cache: always */
+    gm_store_relaxed(&c->until_sample, left);
+    return gm_alloc_pop(c, n, gm_classes_true->small[n]);
+}
+
+/* A miss; or, while allocations are sampled, every one. */
 GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) {
-    struct gm_cache *c = gm_tc_aside;
-    if (GM_LIKELY(c == NULL)) return gm_load_relaxed(&gm_sampling) ? alloc_counted(n, (unsigned)cls, false) : alloc_missed(n, (unsigned)cls, false);
-    int64_t left = c->until_sample - (int64_t)n;
-    if (GM_UNLIKELY(left < 0 || cls >= GM_FIRST_MEDIUM || *c->top[cls] == NULL || gm_nested_mark != NULL)) return alloc_counted(n, (unsigned)cls, false);
-    c->until_sample = left;
-    return gm_alloc_pop(c, n, cls);
+    if (GM_UNLIKELY(cls == 0)) return alloc_sampled(n);
+    return alloc_missed(n, (unsigned)cls, false);
 }
 
 GM_NOINLINE void *gm_alloc_more(size_t n) {

@@ -7,8 +7,7 @@
  * interrupted if the program counter lies in its text, or the cache is marked busy, or the thread
  * holds one of its locks (it may be in a system call then, or in memcpy).
  *
- * In that case gm_tc is replaced by gm_no_cache until the handler returns (a cache that is put aside, because
- * allocations are sampled, stays so and is not used while there is a mark): every malloc and free falls
+ * In that case gm_tc is replaced by gm_no_cache until the handler returns: every malloc and free falls
  * through to the slow paths, and those see gm_nested() and come here. Blocks are then mappings of
  * their own, listed in a table that is changed by compare-and-swap only; ordinary blocks that are freed
  * are put aside in another and freed by the next ordinary slow path. Nothing here takes a lock.
@@ -48,8 +47,7 @@ void *gm_signal_enter(const void *interrupted_pc) {
     const char *pc = interrupted_pc;
     if (gm_nested_mark != NULL) return NULL; /* safe already, by an outer handler */
     bool inside = pc >= __ehdr_start && pc < etext && (pc < gm_wrappers || pc >= gm_wrappers_end);
-    struct gm_cache *aside = gm_tc_aside;
-    if (!inside && gm_locks_held == 0 && !gm_load_relaxed(&gm_load_relaxed(&gm_tc)->busy) && !(aside && gm_load_relaxed(&aside->busy))) return NULL;
+    if (!inside && gm_locks_held == 0 && !gm_load_relaxed(&gm_load_relaxed(&gm_tc)->busy)) return NULL;
     /* Another signal may come between any two of these stores. It finds either no mark and does all
      * of this itself, or the cache put away already and leaves it so. */
     bool put_away = gm_load_relaxed(&gm_tc) != &gm_no_cache;
@@ -85,7 +83,6 @@ GM_COLD bool gm_nested_check(void) {
     if (on_alternative_stack(here) == on_alternative_stack(gm_nested_mark) && here < gm_nested_mark) return true;
     /* The handler was left by a jump. */
     bool back = (uintptr_t)gm_nested_mark & 1 && !own_cache->busy;
-    if (gm_tc_aside && gm_tc_aside->busy) gm_tc_aside = NULL;
     gm_nested_mark = NULL;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     if (back) gm_store_relaxed(&gm_tc, own_cache);

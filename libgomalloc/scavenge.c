@@ -11,8 +11,8 @@
  * queries, would keep the memory: nobody is there to look again. Where it sleeps in poll or epoll_wait, it is woken twice
  * a second, for some seconds, to do the work (preload/block.c); elsewhere nobody can. So besides a part of what it falls by goes back at
  * once, as far as the time for it is saved up: half a percent of what has passed, 10 ms at most (some 100 MiB).
- * A program that works in rounds would take it all again each time: falls that follow each other count ever less
- * often, down to one in ten seconds.
+ * A program that works in rounds would take it all again each time. So what it takes is watched: if that is soon more
+ * than half of what it gave back, falls count from then on once in ten seconds and then once a minute, but for deeper ones.
  *
  * The thread is made where the program itself has just called pthread_create, right behind that call: whatever
  * locks the program holds there did not keep it from making a thread, and nobody waits for ours. Never
@@ -80,10 +80,11 @@ static uint64_t step(void) {
     uint64_t budget = gm_pace_budget(&pace, now, excess, need.goal);
     if (excess == 0) return LOOK_NS;
     size_t done;
+    uint64_t start = gm_os_thread_time(); /* on a busy machine the clock would charge us with others' time */
     if (gm_conf.scavenge == GM_SCAVENGE_EAGER) done = gm_heap_scavenge(excess);
-    else if (budget > 0) done = gm_heap_scavenge_idle(excess, now + budget);
+    else if (budget > 0) done = gm_heap_scavenge_idle(excess, now + 4 * budget);
     else return SECOND_NS / 100;
-    uint64_t spent = gm_os_nanotime() - now;
+    uint64_t spent = gm_os_thread_time() - start;
     gm_pace_spent(&pace, spent);
     gm_store_relaxed(&worked_ns, worked_ns + spent);
     released_bytes += done;
@@ -97,25 +98,49 @@ static bool begin(void) {
 }
 static void end(void) { gm_store_release(&working, 0); }
 
+/* Of falls, by who has begun: the start of the last, and how long none counts after it; how low the use then went. `given` bytes
+ * went back; what is to be thought of that is not known yet while it is not 0. `floor`: a use below which it has fallen in rounds. */
+static struct { uint64_t burst, interval, given, unbacked; size_t low, floor; } falls;
+#define FALL_INTERVAL (SECOND_NS * 3 / 10)
+
+/* If the program has meanwhile taken half as much memory again that it gave back, that was no fall but a round of its work: for a
+ * good while only what goes deeper is one. After ten seconds without it was one. */
+static void judge_fall(uint64_t now) {
+    enum { FIRST = 10, LONGEST = 60 };
+    if (falls.given == 0) return;
+    bool regretted = gm_load_relaxed(&gm_heap_unbacked) - falls.unbacked > falls.given / 2;
+    if (!regretted && now - falls.burst < 10 * SECOND_NS) return;
+    if (regretted) falls.interval = falls.interval < FIRST * SECOND_NS ? FIRST * SECOND_NS : LONGEST * SECOND_NS, falls.floor = falls.low;
+    else falls.interval = FALL_INTERVAL;
+    falls.given = 0;
+}
+
 /* The heap has fallen, and who knows whether there will be another call. */
 static void fall(void) {
-    enum { SHARE = 200, MOST_NS = 10000000, BURST_NS = 50000000, LEAST_NS = 300000000, LARGE_FALL = 2 << 20 };
-    static uint64_t counted, burst, interval; /* of falls: its start, and how long none counts after it */
-    if (burst == 0) burst = started - BURST_NS, interval = LEAST_NS; /* nor one so soon after the program's start */
+    enum { SHARE = 200, MOST_NS = 10000000, BURST_NS = 50000000, LARGE_FALL = 2 << 20 };
+    if (falls.burst == 0) falls.burst = started - BURST_NS, falls.interval = FALL_INTERVAL; /* nor one so soon after the program's start */
     static int64_t account; /* ns */
     static size_t lowest;   /* use when all of the burst was worked off; all by who has begun */
+    static uint64_t counted;
     struct gm_heap_need need;
     uint64_t now = gm_os_nanotime();
     gm_store_relaxed(&gm_heap_fallen, false);
     gm_heap_read_need(&need);
-    if (now - burst > BURST_NS) {
-        if (now - burst < interval || need.dirty < LARGE_FALL) return;
-        interval = now - burst < 10 * SECOND_NS ? gm_min(2 * interval, 10 * SECOND_NS) : LEAST_NS;
-        burst = now;
+    if (now - falls.burst > BURST_NS) {
+        judge_fall(now);
+        if (need.used < falls.low) falls.low = need.used;
+        bool deeper = need.used < falls.floor - falls.floor / 8;
+        if (now - falls.burst < (deeper ? FALL_INTERVAL : falls.interval) || need.dirty < LARGE_FALL) return;
+        if (falls.given && !deeper) falls.interval = gm_min(2 * falls.interval, 10 * SECOND_NS); /* they follow each other */
+        falls.burst = now;
+        falls.low = need.used;
+        falls.given = 0;
+        falls.unbacked = gm_load_relaxed(&gm_heap_unbacked);
         lowest = SIZE_MAX;
     }
+    if (need.used < falls.low) falls.low = need.used;
     if (need.used >= lowest) return; /* it went up and down again: another round, not more of the fall */
-    uint64_t start = gm_os_thread_time(); /* on a busy machine the clock would charge us with others' time */
+    uint64_t start = gm_os_thread_time(); /* as in step */
     account += (int64_t)((now - counted) / SHARE);
     if (account > MOST_NS) account = MOST_NS;
     counted = now;
@@ -124,6 +149,7 @@ static void fall(void) {
     size_t keep = need.used / 16 + LEAST_WORK + gm_hooks_room(), want = need.dirty > keep + LEAST_WORK ? need.dirty - keep : 0;
     size_t done = want ? gm_heap_scavenge_until(want, now + 4 * (uint64_t)account) : 0;
     released_bytes += done;
+    falls.given += done;
     lowest = done >= want ? need.used : SIZE_MAX; /* the rest of it is worked off whatever comes between */
     uint64_t spent = gm_os_thread_time() - start;
     account -= (int64_t)spent;
@@ -144,13 +170,13 @@ GM_COLD void gm_scavenge_inline(void) {
 }
 
 uint64_t gm_scavenge_asleep(unsigned looks) {
-    uint64_t now = gm_os_nanotime();
+    uint64_t now = gm_os_nanotime(), start = gm_os_thread_time();
     if (gm_conf.scavenge == GM_SCAVENGE_OFF || gm_load_relaxed(&background) || looks > GM_SCAVENGE_LOOKS) return 0;
     if (looks == 0 || !begin()) return SECOND_NS / 2;
     if (looks == GM_SCAVENGE_LOOKS) { /* for five seconds nobody has needed anything */
         if (tidy_above) released_bytes += tidy_above(now + SECOND_NS / 50, true);
         released_bytes += gm_heap_scavenge_until(SIZE_MAX, now + SECOND_NS / 20);
-        gm_store_relaxed(&worked_ns, worked_ns + (gm_os_nanotime() - now));
+        gm_store_relaxed(&worked_ns, worked_ns + (gm_os_thread_time() - start));
     } else {
         step();
     }
@@ -202,11 +228,11 @@ static void collapse(uint64_t until) {
 /* Once a second, for at most a hundredth of that time: the caches of sleeping threads, and dense chunks. */
 static void tidy(void) {
     static uint64_t next;
-    uint64_t now = gm_os_nanotime();
+    uint64_t now = gm_os_nanotime(), start = gm_os_thread_time();
     if (!tidy_above || now < next || !begin()) return;
     released_bytes += tidy_above(now + SECOND_NS / 100, false);
     collapse(now + SECOND_NS / 100);
-    gm_store_relaxed(&worked_ns, worked_ns + (gm_os_nanotime() - now));
+    gm_store_relaxed(&worked_ns, worked_ns + (gm_os_thread_time() - start));
     end();
     next = now + SECOND_NS;
 }

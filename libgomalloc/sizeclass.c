@@ -4,7 +4,7 @@
 
 #include "libgomalloc/meta.h"
 
-const struct gm_class_tables *gm_classes = &gm_class_tables;
+const struct gm_class_tables *gm_classes_true = &gm_class_tables, *gm_classes = &gm_class_tables;
 size_t gm_class_end_room;
 
 /* An entry whose largest size fills its class wholly says the next class. */
@@ -22,6 +22,9 @@ GM_COLD bool gm_class_leave_end_room(void) {
     leave_room(t->small, 16 + 1, sizeof t->small - 1, 0, 1);
     leave_room(t->medium, 1, sizeof t->medium, GM_SMALL_MAX, GM_MEDIUM_STEP);
     gm_class_end_room = 1;
-    gm_classes = t;
+    if (gm_classes == gm_classes_true) gm_classes = t;
+    gm_classes_true = t;
     return true;
 }
+
+void gm_class_divert(const struct gm_class_tables *to) { gm_store_relaxed(&gm_classes, to ? to : gm_classes_true); }

@@ -18,6 +18,7 @@
 #include "libgomalloc/front.h"
 #include "libgomalloc/gomalloc.h"
 #include "libgomalloc/heap.h"
+#include "libgomalloc/hooks.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/scavenge.h"
@@ -51,6 +52,7 @@ static void read_stats(struct gomalloc_stats *s) {
     gm_stats_sum(&parts, s);
     for (const struct gm_endpoint_counter *c = gm_endpoint.counter; c < gm_endpoint.counter + GM_ENDPOINT_COUNTERS && c->at; c++)
         *(uint64_t *)((char *)s + c->offset) += gm_load_relaxed(c->at);
+    for (unsigned i = 0; gm_endpoint.pauses && i < GOMALLOC_PAUSE_BUCKETS; i++) s->pauses[i] = gm_load_relaxed(&gm_endpoint.pauses->by_length[i]);
     s->sys += s->gc_sys + s->stacks_sys;
 }
 
@@ -85,6 +87,7 @@ GM_EXPORT size_t gomalloc_scavenge(void) { return gm_trim(); }
 GM_EXPORT int64_t gomalloc_set_memory_limit(int64_t bytes) {
     size_t before = gm_heap_memory_limit();
     if (bytes >= 0) gm_heap_set_memory_limit(bytes == INT64_MAX ? SIZE_MAX : (size_t)bytes);
+    if (bytes >= 0 && gm_load_relaxed(&gm_hooks.on)) gm_hooks.limit_changed();
     return before > INT64_MAX ? INT64_MAX : (int64_t)before;
 }
 

@@ -94,6 +94,25 @@ static void text_class(struct gm_out *o, const struct gomalloc_size_stats *c, ui
     gm_out_printf(o, " %7.1f %%\n", percent(minus(handed_out, c->requested), handed_out));
 }
 
+static uint64_t pause_bound(unsigned bucket) { return (uint64_t)GOMALLOC_PAUSE_NS << bucket; }
+
+/* Buckets that are worth a line: up to the last that is not empty. */
+static unsigned pause_buckets(const struct gomalloc_stats *s) {
+    unsigned n = GOMALLOC_PAUSE_BUCKETS;
+    while (n > 0 && s->pauses[n - 1] == 0) n--;
+    return n;
+}
+
+static void text_pauses(struct gm_out *o, const struct gomalloc_stats *s) {
+    unsigned n = pause_buckets(s);
+    if (n > 0) gm_out_printf(o, "\n%18s %16s\n", "pauses below", "how many");
+    for (unsigned i = 0; i < n; i++) {
+        if (i == GOMALLOC_PAUSE_BUCKETS - 1) gm_out_printf(o, "%18s", "longer");
+        else gm_out_printf(o, "%15.2f ms", (double)pause_bound(i) / 1e6);
+        gm_out_printf(o, " %16lu\n", s->pauses[i]);
+    }
+}
+
 static void write_text(struct gm_out *o, const struct gomalloc_stats *s) {
     gm_out_str(o, "gomalloc " GOMALLOC_VERSION " statistics\n\n");
     for (const struct field *f = fields; f < fields + FIELDS; f++) text_field(o, f, value(s, f));
@@ -114,6 +133,7 @@ static void write_text(struct gm_out *o, const struct gomalloc_stats *s) {
     if (large.mallocs > 0) {
         text_class(o, &large, minus(s->heap_alloc, live), minus(s->total_alloc, handed_out));
     }
+    text_pauses(o, s);
 }
 
 /* ---- json */
@@ -133,6 +153,12 @@ static void json_ranges(struct gm_out *o, const struct gm_stats_ranges *r) {
     gm_out_str(o, r && r->n > 0 ? "\n  ],\n" : "],\n");
 }
 
+static void json_pauses(struct gm_out *o, const struct gomalloc_stats *s) {
+    gm_out_printf(o, "  \"pauses_below_ns\": %lu,\n  \"pauses\": [", (uint64_t)GOMALLOC_PAUSE_NS);
+    for (unsigned i = 0; i < GOMALLOC_PAUSE_BUCKETS; i++) gm_out_printf(o, "%s%lu", i > 0 ? ", " : "", s->pauses[i]);
+    gm_out_str(o, "]\n");
+}
+
 static void write_json(struct gm_out *o, const struct gomalloc_stats *s, const struct gm_stats_ranges *ranges) {
     gm_out_str(o, "{\n");
     for (const struct field *f = fields; f < fields + FIELDS; f++) {
@@ -148,7 +174,9 @@ static void write_json(struct gm_out *o, const struct gomalloc_stats *s, const s
         }
         gm_out_char(o, '}');
     }
-    gm_out_str(o, classes(s) > 0 ? "\n  ]\n}\n" : "]\n}\n");
+    gm_out_str(o, classes(s) > 0 ? "\n  ],\n" : "],\n");
+    json_pauses(o, s);
+    gm_out_str(o, "}\n");
 }
 
 /* ---- openmetrics */
@@ -181,6 +209,20 @@ static void metric_sample(struct gm_out *o, const struct field *f, const char *l
     else gm_out_printf(o, "%lu\n", v);
 }
 
+/* A histogram of that format: each bucket has all that are below its bound. */
+static void metric_pauses(struct gm_out *o, const struct gomalloc_stats *s) {
+    uint64_t below = 0;
+    gm_out_str(o, "# TYPE gomalloc_gc_pause_seconds histogram\n# UNIT gomalloc_gc_pause_seconds seconds\n"
+                  "# HELP gomalloc_gc_pause_seconds stop-the-world pauses by length.\n");
+    for (unsigned i = 0; i < GOMALLOC_PAUSE_BUCKETS - 1; i++) {
+        below += s->pauses[i];
+        gm_out_printf(o, "gomalloc_gc_pause_seconds_bucket{le=\"%lu.%05lu\"} %lu\n", pause_bound(i) / 1000000000, pause_bound(i) % 1000000000 / 10000, below);
+    }
+    below += s->pauses[GOMALLOC_PAUSE_BUCKETS - 1];
+    gm_out_printf(o, "gomalloc_gc_pause_seconds_bucket{le=\"+Inf\"} %lu\ngomalloc_gc_pause_seconds_count %lu\n", below, below);
+    gm_out_printf(o, "gomalloc_gc_pause_seconds_sum %lu.%09lu\n", s->pause_total_ns / 1000000000, s->pause_total_ns % 1000000000);
+}
+
 static void write_openmetrics(struct gm_out *o, const struct gomalloc_stats *s) {
     for (const struct field *f = fields; f < fields + FIELDS; f++) {
         metric_head(o, f);
@@ -196,6 +238,7 @@ static void write_openmetrics(struct gm_out *o, const struct gomalloc_stats *s) 
             metric_sample(o, f, label.text, value(&s->by_size[i], f));
         }
     }
+    metric_pauses(o, s);
     gm_out_str(o, "# EOF\n");
 }
 

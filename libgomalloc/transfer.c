@@ -28,6 +28,9 @@ struct places {
     struct batch *at[PLACES] GM_ALIGNED(64);
 };
 static struct places place[GM_CLASSES];
+/* Whether the class has ever had a batch here. Most processes never have one, and their refills look at this line instead of
+ * a page of places for every few classes. */
+static bool had[GM_CLASSES];
 static struct places spare;
 static struct gm_fix records = GM_FIX_INIT_OWN(sizeof(struct batch), 8);
 const struct gm_transfer_roots gm_transfer_roots = { place, &records, sizeof(struct places), offsetof(struct places, at), PLACES,
@@ -37,7 +40,7 @@ const struct gm_transfer_roots gm_transfer_roots = { place, &records, sizeof(str
  * putting upwards, both all the way round. The hint is only that; a lost update costs a few looks. */
 static struct batch *take_from(struct places *p, unsigned n, bool all) {
     unsigned hint = gm_load_relaxed(&p->hint);
-    /* Most programs never put anything here: their refills look at one line and go on. */
+    /* Where nothing is in motion it ends at one line. */
     if (!all && hint == 0 && gm_load_relaxed(&p->at[0]) == NULL) return NULL;
     for (unsigned k = 0, i = hint; k < n; k++) {
         i = (i == 0 ? n : i) - 1;
@@ -89,6 +92,8 @@ bool gm_transfer_put(unsigned cls, void **slots, unsigned n, size_t class_bytes)
     struct batch *b = take_from(&spare, SPARE, false);
     if (!b) b = gm_fix_get(&records);
     if (!b) return false;
+    /* Before the batch: whoever wants all of them, with this thread's puts behind it, sees it set. */
+    if (!gm_load_relaxed(&had[cls])) gm_store_relaxed(&had[cls], true);
     gm_store_relaxed(&b->n, n);
     memcpy(b->slot, slots, n * sizeof *slots);
     if (put_into(&place[cls], places, b)) return true;
@@ -97,7 +102,7 @@ bool gm_transfer_put(unsigned cls, void **slots, unsigned n, size_t class_bytes)
 }
 
 unsigned gm_transfer_get(unsigned cls, void **out, bool all) {
-    struct batch *b = take_from(&place[cls], PLACES, all);
+    struct batch *b = gm_load_relaxed(&had[cls]) ? take_from(&place[cls], PLACES, all) : NULL;
     if (!b) return 0;
     unsigned n = b->n;
     memcpy(out, b->slot, n * sizeof *out);
@@ -108,6 +113,7 @@ unsigned gm_transfer_get(unsigned cls, void **out, bool all) {
 bool gm_transfer_is_quiet(unsigned cls) {
     static uint32_t seen[GM_CLASSES]; /* what the places looked like; 0: empty. A chance match does no harm */
     uint64_t now = 0;
+    if (!gm_load_relaxed(&had[cls])) return false;
     for (unsigned i = 0; i < PLACES; i++) now += (uintptr_t)gm_load_relaxed(&place[cls].at[i]) >> 3;
     uint32_t before = gm_load_relaxed(&seen[cls]);
     gm_store_relaxed(&seen[cls], (uint32_t)now);
@@ -118,7 +124,7 @@ unsigned gm_transfer_count(unsigned cls) {
     /* A batch may be taken while we look at it: then its count is a little old. Records are never
      * unmapped, so the read is safe. */
     unsigned n = 0;
-    for (unsigned i = 0; i < PLACES; i++) {
+    for (unsigned i = 0; i < PLACES && gm_load_relaxed(&had[cls]); i++) {
         struct batch *b = gm_load_acquire(&place[cls].at[i]);
         if (b) n += gm_load_relaxed(&b->n);
     }

@@ -69,12 +69,11 @@ static bool waits_for_others(struct gs_g *g, void *arg) {
 
 /* ---- the plain threads' side */
 
+/* The lock is held. */
 static bool is_ours(int tid) {
-    if (tid == gm_load_relaxed(&gs_sched.sysmon_tid)) return true;
-    gs_sched_lock();
     const struct gs_m *m = gs_sched.all_m;
+    if (tid == gm_load_relaxed(&gs_sched.sysmon_tid)) return true;
     while (m && gm_load_relaxed(&m->tid) != tid) m = m->all_next;
-    gs_sched_unlock();
     return m != NULL;
 }
 
@@ -85,7 +84,7 @@ static struct gs_g *standin_of(int tid) {
 }
 
 /* The main thread stays in the list after pthread_exit. */
-static bool is_ended(int tid) { return tid == gm_os_getpid() && gm_os_thread_state(tid) == 'Z'; }
+static bool is_ended(int tid) { return tid == gm_os_getpid() && gm_os_main_ended(); }
 
 /* A thread of the library's own (gm_os_is_library_thread) touches no goroutine. */
 static enum verdict thread(int tid, struct look *l) {
@@ -114,9 +113,14 @@ static bool count(int tid, void *arg) {
     return one != MOVING;
 }
 
+/* Apart. */
+static void count_all(void *census) { gm_os_each_number("/proc/self/task", count, census); }
+
 static enum verdict threads(struct look *l) {
     struct census c = { .look = l, .verdict = STILL };
-    gm_os_each_number("/proc/self/task", count, &c);
+    gs_sched_lock(); /* here: what runs apart takes no lock */
+    gm_os_apart(count_all, &c);
+    gs_sched_unlock();
     return c.seen == 0 ? MOVING : c.verdict;
 }
 

@@ -16,24 +16,18 @@
  *
  * Whose stack can be walked: of a waiting goroutine by what gs_switch saved, in a system call by where it entered it
  * (gs_caller), of a waiting plain thread likewise. Who runs on another thread can only be asked by a signal. The report on SIGQUIT
- * does that, as the process ends anyway: every thread of interest gets the same signal, says where it was and stays in its
- * handler. go_dump does not disturb anybody and says what Go says.
+ * does that (quit.c), as the process ends anyway. go_dump does not disturb anybody and says what Go says.
  *
  * Nothing here allocates. The report on SIGQUIT takes no lock, so it may interrupt anything; records are never given back, and what
  * is read of others while they run may be of two moments, but every stack address is checked. */
 #include "sched/dump.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <ucontext.h>
-#include <unistd.h>
 
 #include "libgomalloc/base/print.h"
 #include "libgomalloc/os/os.h"
 #include "sched/gosched.h"
+#include "sched/quit.h"
 #include "sched/sanitize.h"
 #include "sched/stack.h"
 #include "sched/state.h"
@@ -41,7 +35,7 @@
 #include "sched/symbol.h"
 #include "sched/frames.h"
 
-enum { FRAMES = 100 /* Go's bound */, ENTRY_WITHIN = 12, SORTED_UP_TO = 2000, ANSWERS = 64 };
+enum { FRAMES = 100 /* Go's bound */, ENTRY_WITHIN = 12, SORTED_UP_TO = 2000 };
 
 /* One dump that is being written. */
 struct dump {
@@ -148,23 +142,7 @@ static void put_frames(struct dump *d, struct gs_cursor *c, bool inside) {
     if (f.n == FRAMES) gm_out_str(&d->out, "...additional frames elided...\n");
 }
 
-/* ---- threads that were asked by the signal */
-
-static struct {
-    int quitter;               /* tid of the thread that writes the report; 0: none does */
-    uint32_t asked, answered;
-    struct {
-        int tid;
-        const void *context;
-    } answer[ANSWERS];
-} quit;
-
-static const void *context_of(int tid) {
-    uint32_t n = gm_load_acquire(&quit.answered);
-    for (uint32_t i = 0; i < n && i < ANSWERS; i++)
-        if (gm_load_acquire(&quit.answer[i].tid) == tid && tid != 0) return quit.answer[i].context;
-    return NULL;
-}
+/* ---- where a signal found a thread */
 
 /* The ends of a stack that is not one of ours: the kernel checks each address. */
 enum { FOREIGN_STACK = 8 << 20 };
@@ -191,7 +169,7 @@ GS_UNCHECKED static void put_stack(struct dump *d, const struct gs_g *g, uint32_
     struct gs_cursor c;
     uintptr_t high;
     const struct gs_m *m = gm_load_relaxed(&g->m);
-    const void *context = m ? context_of(gm_load_relaxed(&m->tid)) : NULL;
+    const void *context = m ? gs_quit_context(gm_load_relaxed(&m->tid)) : NULL;
     if (g == d->self && d->context) {
         cursor_of_context(&c, d->context, g);
         put_frames(d, &c, false);
@@ -245,7 +223,7 @@ GS_UNCHECKED static void put_thread(struct dump *d, const struct gs_g *g) {
     struct gs_cursor c;
     int tid = gm_load_relaxed(&g->tid);
     bool self = g == d->self, parked = gm_load_acquire(&g->parks) & 1;
-    const void *context = context_of(tid);
+    const void *context = gs_quit_context(tid);
     if (tid == 0 || (!self && !parked && !context)) return;
     put_thread_name(d, tid);
     if (!self && parked) {
@@ -340,77 +318,4 @@ void gs_dump_last_words_of_all(void) {
     gm_out_init(&d.out, 2);
     put_all(&d);
     gm_out_flush(&d.out);
-}
-
-/* ---- SIGQUIT */
-
-static bool crash; /* GOTRACEBACK=crash: end with the signal's own action, which leaves a core */
-
-static void ask(int tid) {
-    if (tid == 0 || tid == gm_load_relaxed(&quit.quitter)) return;
-    if (syscall(SYS_tgkill, (long)gm_os_getpid(), (long)tid, (long)SIGQUIT) == 0) quit.asked++;
-}
-
-/* Everybody who runs a goroutine, and the plain threads that use the library and are awake. */
-static void ask_all(void) {
-    static const int64_t STEP = 200000;
-    for (struct gs_m *m = gs_sched.all_m; m; m = m->all_next)
-        if (gm_load_relaxed(&m->g)) ask(gm_load_relaxed(&m->tid));
-    for (struct gs_g *g = gm_load_acquire(&gs_sched.all_g); g; g = g->all_next)
-        if (is_standin(g) && !(gm_load_relaxed(&g->parks) & 1)) ask(gm_load_relaxed(&g->tid));
-    for (int i = 0; i < 500 && gm_load_acquire(&quit.answered) < quit.asked; i++) {
-        uint32_t n = gm_load_relaxed(&quit.answered);
-        gm_os_futex_wait(&quit.answered, n, STEP);
-    }
-}
-
-static void answer(const void *context) {
-    static uint32_t never, next;
-    uint32_t i = gm_add_relaxed(&next, 1);
-    if (i < ANSWERS - 1) { /* the last place is the reporter's */
-        quit.answer[i].context = context;
-        gm_store_release(&quit.answer[i].tid, gm_os_gettid());
-    }
-    gm_add_acq_rel(&quit.answered, 1);
-    for (;;) gm_os_futex_wait(&never, 0, -1);
-}
-
-static uintptr_t pc_of(const void *context) {
-    struct gs_cursor c;
-    gs_cursor_context(&c, context, 0, 0);
-    return c.pc;
-}
-
-static void on_quit(int sig, siginfo_t *info, void *context) {
-    int nobody = 0;
-    struct gs_g *g = gs_current;
-    struct dump d = { .symbols = &last_symbols, .begun = true };
-    if (!gm_cas_acq_rel(&quit.quitter, &nobody, gm_os_gettid())) answer(context);
-    gs_dump_begin_last_words();
-    ask_all();
-    quit.answer[ANSWERS - 1].context = context;
-    gm_store_release(&quit.answer[ANSWERS - 1].tid, gm_os_gettid());
-    gm_store_release(&quit.answered, ANSWERS);
-    gm_out_init(&d.out, 2);
-    gm_out_printf(&d.out, "SIGQUIT: quit\nPC=%p m=%d sigcode=%d\n", (void *)pc_of(context), g && g->m ? (int)g->m->id : -1, info->si_code);
-    put_all(&d);
-    gm_out_char(&d.out, '\n');
-    gm_out_flush(&d.out);
-    if (!crash) _exit(2);
-    signal(SIGQUIT, SIG_DFL);
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGQUIT);
-    raise(SIGQUIT);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    _exit(2);
-}
-
-void gs_dump_on_quit(void) {
-    struct sigaction now, ours = { .sa_sigaction = on_quit, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
-    const char *level = gm_os_secure() ? NULL : getenv("GOTRACEBACK");
-    crash = level && strcmp(level, "crash") == 0;
-    sigemptyset(&ours.sa_mask);
-    gs_self(); /* who starts the scheduler, as a rule main, is to be in the report */
-    if (sigaction(SIGQUIT, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL) sigaction(SIGQUIT, &ours, NULL);
 }

@@ -12,7 +12,5 @@ void gs_dump_last_words(const struct gs_caller *from);
 void gs_dump_last_words_at(struct gs_g *g, const void *context);
 /* Every goroutine and every plain thread that waits in a call of the library, on stderr. */
 void gs_dump_last_words_of_all(void);
-/* SIGQUIT dumps from now on, if its action is the default one. */
-void gs_dump_on_quit(void);
 
 #endif

@@ -99,7 +99,8 @@ int go_poll(int fd, short events, int64_t ns) GOSCHED_API(poll);
 /* From ns from now on every call above on fd fails with ETIMEDOUT, also those that wait already. Negative: it fails at once;
  * 0: no deadline any more. It ends with go_close. A plain thread that waits already is not reached. 0 or -1 and errno. */
 int go_set_deadline(int fd, int64_t ns) GOSCHED_API(set_deadline);
-/* close(2), after which those who wait for fd get EBADF at once (with a plain close(2) it takes up to 20 ms). */
+/* close(2), after which those who wait for fd get EBADF at once. (After a plain close(2) those who have just begun to wait learn of it
+ * within 20 ms; the others wait on, as they would in read(2).) */
 int go_close(int fd) GOSCHED_API(close);
 
 /* ---- channels (chan.c), select (select.c) */

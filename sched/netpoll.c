@@ -13,7 +13,8 @@
  * goroutine that waits for the new file would wait for ever. Asking epoll at each park costs a system call; so those
  * who park go on a list of young ones, and a round every 10 ms asks for those that have not moved since the last round
  * (gs_poll_check). Short waits, which is nearly all on a busy server, are never asked about; a goroutine that
- * waits for a number used again learns of it after two rounds. A file closed meanwhile wakes its waiters the same way.
+ * waits for a number used again learns of it after two rounds. A file closed until then wakes its waiters the same way; one that is
+ * closed later does not: nobody is asked about twice, so that a process in which all wait sleeps without an end.
  *
  * Plain threads do not come here: they sleep in poll(2) (io.c). */
 #include "sched/netpoll.h"
@@ -94,6 +95,7 @@ static void install_hooks(void) {
     if (gm_load_relaxed(&gs_hooks.poll)) return;
     gm_store_relaxed(&gs_hooks.interrupt, gs_epoll_interrupt);
     gm_store_relaxed(&gs_hooks.poll_wanted, gs_poll_wanted);
+    gm_store_relaxed(&gs_hooks.poll_late, gs_epoll_late);
     gm_store_relaxed(&gs_hooks.fork_child, gs_poll_fork_child);
     /* release: pairs with the acquire of those who ask whether there is a poller and then call the others. */
     gm_store_release(&gs_hooks.poll, gs_epoll_wait);
@@ -249,7 +251,8 @@ void gs_poll_all_retry(struct gs_poll *d) {
 
 /* ---- registrations that may have gone */
 
-bool gs_poll_has_young(void) { return gm_load_relaxed(&young) != NULL; }
+/* seq_cst: see gs_epoll_late. */
+bool gs_poll_has_young(void) { return gm_load_seq_cst(&young) != NULL; }
 
 /* True if d has to be asked about; false: nobody waits, or it has moved since the last round. */
 static bool due(struct gs_poll *d, bool *keep) {

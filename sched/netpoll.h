@@ -63,6 +63,7 @@ void gs_poll_fork_child(void);
 int gs_epoll_add(struct gs_poll *d, bool verify);
 struct gs_g *gs_epoll_wait(int64_t wait_ns);
 bool gs_epoll_interrupt(void);
+bool gs_epoll_late(void);
 void gs_epoll_fork_child(void);
 
 #endif

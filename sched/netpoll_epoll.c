@@ -35,6 +35,7 @@ static uint32_t epoch = 1;             /* of `set`; atomic */
 static uint32_t rung;                  /* the bell was rung and not yet heard; atomic */
 static bool mute;                      /* the bell is not there any more, so the set is to be made anew; atomic */
 static int64_t checked;                /* when gs_poll_check last ran; atomic */
+static uint32_t dozing;                /* who waits will not come back for the next round of checking; atomic */
 
 static int high(int fd) {
     int up = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
@@ -174,6 +175,19 @@ static void check(int64_t now, struct gs_g **list) {
     gs_poll_check(list);
 }
 
+/* How long to wait, of so long: not past the next round of checking, if there is somebody to check.
+ * seq_cst: the look at the young ones comes after the store. Who parks is in their list before its M, on the way to being idle, looks
+ * here: so at least one of the two sees the other. */
+static int64_t doze(int64_t left) {
+    bool doze = left < 0 || left > CHECK_NS;
+    gm_store_seq_cst(&dozing, doze);
+    if (!doze || !gs_poll_has_young()) return left;
+    gm_store_relaxed(&dozing, 0);
+    return CHECK_NS;
+}
+
+bool gs_epoll_late(void) { return gm_load_seq_cst(&dozing) != 0 && gs_poll_has_young(); }
+
 struct gs_g *gs_epoll_wait(int64_t wait_ns) {
     struct gs_g *list = NULL;
     struct epoll_event events[EVENTS];
@@ -183,7 +197,7 @@ struct gs_g *gs_epoll_wait(int64_t wait_ns) {
         int64_t now = (int64_t)gm_os_nanotime(), left = wait_ns < 0 ? -1 : wait_ns == 0 || until <= now ? 0 : until - now;
         check(now, &list);
         if (list) left = 0;
-        if (gs_poll_has_young() && (left < 0 || left > CHECK_NS)) left = CHECK_NS;
+        if (wait_ns != 0) left = doze(left);
         uint32_t which = gm_load_acquire(&epoch);
         if (GM_UNLIKELY(gm_load_relaxed(&mute)) && __atomic_exchange_n(&mute, false, __ATOMIC_RELAXED)) {
             lost(which, &list);
@@ -221,6 +235,6 @@ void gs_epoll_fork_child(void) {
     set = bell = -1;
     making.word = 0;
     epoch++;
-    rung = 0;
+    rung = dozing = 0;
     mute = false;
 }

@@ -78,9 +78,19 @@
  * the M's signal stack; a stack overflow is told from other faults there (overflow.c). Threads of the
  * scheduler inherit the mask of the thread that made them.
  *
- * LATER PARTS have their places: parking inside unmodified libc calls (the enter and leave callbacks of the wrappers would
- * call what go_read calls), preemption by signal (`preempt` of the P is the flag, gs_yield the target), segmented stacks
- * (stack_low is what a prologue would compare with). */
+ * WHERE A GOROUTINE LEAVES ITS STACK: in calls of gosched.h and nowhere else. That is a limit of the code that is run, not of the core:
+ *
+ *   parking       asks for a function that lets wakers at the goroutine (gs_park), waiting for a descriptor for its record and a count of
+ *                 its events (gs_poll_wait); neither looks at who calls. But a caller that does not know gosched.h keeps
+ *                 addresses of thread-locals and owns pthread locks, by its thread: it may come back on the same M only, which
+ *                 `locked_m` of the G sees to, and with no such lock held, which nobody can tell from outside. So a blocking
+ *                 call of the C library's blocks its thread, and go_entersyscall hands the P on.
+ *   being asked   to yield or to stop is one word of the P, `preempt`, which sysmon and world.c set and the next call obeys. The two
+ *                 places where it is set would be those to send a signal from, and the M's signal stack (overflow.c) keeps a
+ *                 handler's frames off the goroutine's; what cannot be known is whether the interrupted code can be left where it is.
+ *   the stack     is one range, [stack_low, stack_high), constant from begin to end, known to overflow.c, trim.c, attach_gc.c and the
+ *                 dumps by these two words. A stack of segments would be a list of such ranges in the G; one that moves is
+ *                 impossible in C, as addresses of what lies on it are everywhere. */
 #include "sched/proc.h"
 
 #include <errno.h>

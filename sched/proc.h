@@ -56,9 +56,6 @@ int gs_start(void);
 void gs_walk(bool (*fn)(struct gs_g *g, void *arg), void *arg);
 /* The goroutine with the lowest number above `id`, dead ones included; NULL: none. It looks through all. */
 struct gs_g *gs_next_by_id(uint64_t id);
-/* The same for a collector: [low, high) is the stack's usable range and sp the lowest live address (low itself
- * while the goroutine runs: what is live then is in the registers of its thread). */
-void gs_walk_stacks(void (*fn)(void *low, void *sp, void *high, void *arg), void *arg);
 
 /* ---- what timers and the poller give the scheduler; each is set when first needed, and NULL before */
 struct gs_hooks {
@@ -69,6 +66,7 @@ struct gs_hooks {
     struct gs_g *(*poll)(int64_t wait_ns);
     bool (*interrupt)(void);           /* makes a waiting poll return; false: it cannot be reached */
     bool (*poll_wanted)(void);         /* somebody waits for a descriptor */
+    bool (*poll_late)(void);           /* who waits in poll is to come back sooner than it will */
     void (*fork_child)(void);
 };
 extern GM_HIDDEN struct gs_hooks gs_hooks;

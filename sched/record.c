@@ -177,20 +177,6 @@ struct gs_g *gs_next_by_id(uint64_t id) {
     return best;
 }
 
-struct stack_walk {
-    void (*fn)(void *low, void *sp, void *high, void *arg);
-    void *arg;
-};
-static bool walk_stack(struct gs_g *g, void *arg) {
-    struct stack_walk *w = arg;
-    w->fn(g->stack_low, gm_load_relaxed(&g->state) == GS_G_RUNNING ? g->stack_low : g->sp, g->stack_high, w->arg);
-    return true;
-}
-void gs_walk_stacks(void (*fn)(void *low, void *sp, void *high, void *arg), void *arg) {
-    struct stack_walk w = { fn, arg };
-    gs_walk(walk_stack, &w);
-}
-
 /* ---- numbers */
 
 unsigned gs_procs_id(void) {

@@ -56,15 +56,15 @@ static long quiet(long number, void *p, size_t n, long how) {
 
 /* ---- guards; the pool's lock is held */
 
-static long protect_limit(void) {
+static void read_protect_limit(void *limit) {
     char text[32];
     gm_os_read_file("/proc/sys/vm/max_map_count", text, sizeof text);
     long mappings = atol(text);
-    return (mappings > 0 ? mappings : 65530) / 4;
+    *(long *)limit = (mappings > 0 ? mappings : 65530) / 4;
 }
 
 static bool protect(char *low, size_t guard) {
-    if (pool.protect_left == 0) pool.protect_left = protect_limit();
+    if (pool.protect_left == 0) gm_os_apart(read_protect_limit, &pool.protect_left);
     if (pool.protect_left <= 1) return false;
     pool.protect_left--;
     return quiet(SYS_mprotect, low, guard, PROT_NONE) == 0;

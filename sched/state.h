@@ -19,8 +19,11 @@ struct gs_sched {
     struct gs_m *idle_m;
     uint32_t idle_m_count, m_count;
     struct gs_m *keeper;       /* the idle M that sleeps until a timer or a descriptor is due */
+    struct gs_m *claimed;      /* the one that was, until it has left the poller or is written off */
+    uint32_t claims;           /* how many there were */
     bool in_poller;            /* there is a keeper, or a claimed one has not left the poller yet */
     int64_t keeper_until;      /* nanotime; INT64_MAX: no timer */
+    bool keeper_polls;         /* it sleeps in the poller, which there was not before somebody waited for a descriptor */
     struct gs_g *free;         /* dead goroutines, with stacks of the default size or with none: single ones */
     struct gs_g *magazines;    /* and those with stacks in magazines */
     uint64_t id_next;
@@ -87,6 +90,7 @@ GM_INLINE void gs_wake_for_surplus(struct gs_p *p) {
 void gs_run_timers(int64_t late);   /* of every P, an idle one's are nobody else's business: those due for so long */
 
 /* ---- worker.c */
+void gs_keeper_look(int64_t now);  /* sysmon's: a P that was given to a keeper which does not come is given to another M */
 void gs_start_m(struct gs_p *p, bool spinning);      /* an M for a P that nobody holds */
 void gs_sleep_m(struct gs_m *m);                     /* until somebody hands over a P; the lock is not held */
 void gs_hand_off(struct gs_p *p);                    /* the holder lets go of p: to another M, or idle */

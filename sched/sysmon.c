@@ -1,7 +1,7 @@
 /* A thread without a P that looks at the others every 0.2 to 1 ms while any P runs, and sleeps when none does: takes Ps
  * away from blocked calls, asks goroutines that ran for 10 ms to yield at their next call, polls when nobody did for 10 ms, runs
- * timers that nobody ran, gives back unused pages of stacks, and wakes a P for work that the waking rule of proc.c left to wait, or
- * for which no thread could be made. */
+ * timers that nobody ran, finds others for a P that nobody came for (worker.c), gives back unused pages of stacks, and wakes a P for
+ * work that the waking rule of proc.c left to wait, or for which no thread could be made. */
 #include <pthread.h>
 
 #include "libgomalloc/conf.h"
@@ -51,6 +51,7 @@ static bool look(int64_t now) {
         if (state == GS_P_SYSCALL) did |= retake(p, now);
         else if (state == GS_P_RUNNING) slice(p, now);
     }
+    gs_keeper_look(now);
     gs_trim_some(now);
     gs_pools_look();
     gs_run_timers(LONGEST); /* those of Ps whose goroutines do not come through the scheduler */

@@ -7,7 +7,14 @@
  * is kept all the same: the claimed one has a P, and who runs out of work while holding the last P becomes the keeper.
  *
  * So: while a timer is pending or somebody waits for a descriptor, a P is held or there is a keeper. gs_hand_off, which can make the
- * last P idle without an M that looks, wakes one for that. */
+ * last P idle without an M that looks, wakes one for that.
+ *
+ * There can be a keeper while every P is held: an M that came back from a blocked call and found none, or one that slept on when
+ * others were woken. Then a timer that is due before the keeper wakes is nobody else's business as long as a P is held, and so is a
+ * descriptor, if the keeper sleeps outside of the poller. So whoever makes a P idle looks whether the keeper sleeps for too
+ * long (keeper_late), and has it claimed and called for that P: it finds nothing to do and begins anew.
+ *
+ * tests/unit/test_waking.c runs who goes idle and who brings something through all orders of their steps. */
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
@@ -107,10 +114,20 @@ static void give(struct gs_m *m, struct gs_p *p, bool spinning) {
     gm_os_futex_wake(&m->wake, 1);
 }
 
+/* The keeper is to be called and given a P. The lock is held. */
+static struct gs_m *claim(void) {
+    struct gs_m *m = gs_sched.keeper;
+    gm_store_relaxed(&gs_sched.claimed, m);
+    gs_sched.keeper = NULL;
+    gm_add_relaxed(&gs_sched.claims, 1);
+    return m;
+}
+
 /* m sleeps where nobody reaches it. The lock is held. */
 static void write_off(struct gs_m *m) {
     m->unheard = true;
     gs_sched.in_poller = false;
+    gm_store_relaxed(&gs_sched.claimed, NULL);
 }
 
 void gs_keeper_lost(void) {
@@ -135,6 +152,38 @@ static bool call_keeper(struct gs_m *m, struct gs_p *p, bool spinning) {
     return true;
 }
 
+/* The P that a called keeper was given and has not come for; NULL: there is none. */
+static struct gs_p *take_from_deaf(uint32_t claims, bool *spinning) {
+    struct gs_p *p = NULL;
+    gs_sched_lock();
+    struct gs_m *m = gs_sched.claimed;
+    if (m && gs_sched.claims == claims && gm_load_acquire(&m->wake)) { /* acquire: pairs with the release in give */
+        p = m->next_p;
+        *spinning = m->spinning;
+        m->next_p = NULL;
+        gm_store_relaxed(&m->spinning, false);
+        gm_store_relaxed(&m->wake, 0);
+        write_off(m);
+    }
+    gs_sched_unlock();
+    return p;
+}
+
+static const int64_t DEAF_NS = 50000000;
+void gs_keeper_look(int64_t now) {
+    static uint32_t seen;
+    static int64_t since;
+    uint32_t claims = gm_load_relaxed(&gs_sched.claims);
+    if (!gm_load_relaxed(&gs_sched.claimed) || claims != seen) {
+        seen = claims;
+        since = now;
+    } else if (now - since > DEAF_NS) {
+        bool spinning;
+        struct gs_p *p = take_from_deaf(claims, &spinning);
+        if (p) gs_start_m(p, spinning);
+    }
+}
+
 void gs_start_m(struct gs_p *p, bool spinning) {
     gs_sched_lock();
     struct gs_m *m = gs_sched.idle_m;
@@ -143,8 +192,7 @@ void gs_start_m(struct gs_p *p, bool spinning) {
         gs_sched.idle_m = m->link;
         gs_sched.idle_m_count--;
     } else if (keeper) {
-        m = gs_sched.keeper;
-        gs_sched.keeper = NULL;
+        m = claim();
     }
     gs_sched_unlock();
     if (keeper && call_keeper(m, p, spinning)) return;
@@ -202,9 +250,18 @@ int64_t gs_earliest_timer(void) {
 
 static bool poll_wanted(void) { return gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)(); }
 
+/* There is a keeper, and it sleeps for longer than it may: something is due at `first`, or it does not see what is waited for.
+ * The lock is held. */
+static bool keeper_late(int64_t first) {
+    if (!gs_sched.keeper) return false;
+    return gs_sched.keeper_until > first || (poll_wanted() && (!gs_sched.keeper_polls || gm_load_relaxed(&gs_hooks.poll_late)()));
+}
+
 /* The last P is to become idle and nobody would keep the time. The lock is held. */
 static bool keeper_missing(void) {
-    return gs_sched.idle_p_count + 1 == gs_sched.procs && !gs_sched.in_poller && (poll_wanted() || gs_earliest_timer() != INT64_MAX);
+    if (gs_sched.idle_p_count + 1 < gs_sched.procs) return false;
+    int64_t first = gs_earliest_timer();
+    return gs_sched.in_poller ? keeper_late(first) : first != INT64_MAX || poll_wanted();
 }
 
 void gs_hand_off(struct gs_p *p) {
@@ -227,19 +284,22 @@ void gs_hand_off(struct gs_p *p) {
 
 /* ---- the keeper */
 
-static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest) {
+/* False: m is not; *late then, if there is one that is to be called. */
+static bool become_keeper(struct gs_m *m, bool *poll, int64_t *earliest, bool *late) {
     bool wanted = poll_wanted();
     gs_sched_lock();
     int64_t until = gs_earliest_timer();
     bool keep = !m->locked_g && !gs_sched.in_poller && !gs_sched.stopping && (until != INT64_MAX || wanted);
+    *late = !keep && keeper_late(until);
+    *poll = gm_load_relaxed(&gs_hooks.poll) != NULL; /* also if nobody waits yet: somebody may while we sleep */
     if (keep) {
         gs_sched.keeper = m;
         gs_sched.in_poller = m->polling = true;
         gs_sched.keeper_until = until;
+        gs_sched.keeper_polls = *poll;
     }
     gs_sched_unlock();
     *earliest = until;
-    *poll = gm_load_relaxed(&gs_hooks.poll) != NULL; /* also if nobody waits yet: somebody may while we sleep */
     return keep;
 }
 
@@ -249,6 +309,7 @@ static void end_keeping(struct gs_m *m) {
     bool claimed = gs_sched.keeper != m && !m->unheard;
     if (!m->unheard) gs_sched.in_poller = false;
     if (gs_sched.keeper == m) gs_sched.keeper = NULL;
+    if (gs_sched.claimed == m) gm_store_relaxed(&gs_sched.claimed, NULL);
     if (!claimed) m->p = gs_sched.stopping ? NULL : gs_idle_get();
     m->polling = m->unheard = false;
     gs_sched_unlock();
@@ -259,10 +320,22 @@ static void end_keeping(struct gs_m *m) {
     m->next_p = NULL;
 }
 
+/* For an idle P, if there still is one: whoever holds the last one comes by here as well. */
+static void call_late_keeper(void) {
+    gs_sched_lock();
+    struct gs_p *p = !gs_sched.stopping && keeper_late(gs_earliest_timer()) ? gs_idle_get() : NULL;
+    struct gs_m *keeper = p ? claim() : NULL;
+    gs_sched_unlock();
+    if (p && !call_keeper(keeper, p, false)) gs_start_m(p, false);
+}
+
 bool gs_keep_time(struct gs_m *m) {
-    bool poll;
+    bool poll, late;
     int64_t until;
-    if (!become_keeper(m, &poll, &until)) return false;
+    if (!become_keeper(m, &poll, &until, &late)) {
+        if (late) call_late_keeper();
+        return false;
+    }
     int64_t wait = -1;
     if (until != INT64_MAX) {
         wait = until - (int64_t)gm_os_nanotime();
@@ -280,13 +353,13 @@ bool gs_keep_time(struct gs_m *m) {
     return true;
 }
 
+/* Without an idle P there is nothing to do now: see keeper_late. */
 void gs_timer_added(int64_t when) {
     struct gs_m *keeper = NULL;
     gs_sched_lock();
     bool late = gs_sched.keeper ? gs_sched.keeper_until > when : gs_sched.idle_p_count == gs_sched.procs;
-    if (late) keeper = gs_sched.keeper;
     struct gs_p *p = late && !gs_sched.stopping ? gs_idle_get() : NULL;
-    if (p && keeper) gs_sched.keeper = NULL;
+    if (p && gs_sched.keeper) keeper = claim();
     gs_sched_unlock();
     if (!p) return;
     if (!keeper) {

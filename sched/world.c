@@ -15,7 +15,7 @@
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 #include "sched/deadlock.h"
-#include "sched/dump.h"
+#include "sched/quit.h"
 #include "sched/attach_gc.h"
 #include "sched/gosched.h"
 #include "sched/local.h"
@@ -107,7 +107,7 @@ int gs_start(void) {
             gs_attach_gc();
             atexit(stop_at_exit);
             gs_overflow_watch();
-            gs_dump_on_quit();
+            gs_quit_listen();
             gs_runq_alone = n == 1;
             gs_sched.worth = 2 * GS_WORK_PAYS;
             gs_sched_lock();
@@ -291,7 +291,7 @@ static void forget_others(struct gs_g *self) {
     gs_sched.queue_count = gs_sched.spinning = gs_sched.stopping = 0;
     gs_sched.idle_p = NULL;
     gs_sched.idle_p_count = gs_sched.idle_m_count = gs_sched.m_count = 0;
-    gs_sched.idle_m = gs_sched.all_m = gs_sched.spare_m = gs_sched.keeper = NULL;
+    gs_sched.idle_m = gs_sched.all_m = gs_sched.spare_m = gs_sched.keeper = gs_sched.claimed = NULL;
     gs_sched.m_made = 0;
     gs_sched.blocked_standins = gs_sched.made = gs_sched.ended = 0;
     gs_sched.sysmon_asleep = 0;

@@ -4,7 +4,7 @@
 set -eu
 build="gcc g++ make binutils libc6-dev libunwind-dev liblzma-dev"
 demo="sqlite3"
-tests="perl valgrind gdb python3 lua5.4 php-cli ruby sqlite3 git jq xz-utils zstd man-db procps util-linux libcap2-bin chromium python3-prometheus-client gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user google-perftools redis-server libjemalloc2 postgresql libbenchmark-dev"
+tests="perl valgrind gdb python3 lua5.4 php-cli ruby sqlite3 git jq xz-utils zstd man-db procps util-linux libcap2-bin chromium python3-prometheus-client gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user google-perftools redis-server libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 postgresql libbenchmark-dev"
 fuzz="clang libclang-rt-14-dev"
 case ${1-build} in
 build) want=$build ;;

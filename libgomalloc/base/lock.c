@@ -16,7 +16,6 @@ void gm_lock_init(struct gm_lock *l, enum gm_lockrank rank, unsigned index) {
     l->index = (uint16_t)index;
 }
 
-bool gm_lock_is_held(const struct gm_lock *l) { return gm_load_relaxed(&l->word) != 0; }
 
 void gm_lock_slow(struct gm_lock *l) {
     for (int i = 0; i < SPINS; i++) {

@@ -21,7 +21,6 @@ struct gm_lock {
 void gm_lock_init(struct gm_lock *l, enum gm_lockrank rank, unsigned index);
 void gm_lock_slow(struct gm_lock *l);
 void gm_lock_wake(struct gm_lock *l);
-bool gm_lock_is_held(const struct gm_lock *l); /* by anybody: for assertions */
 
 #ifdef GM_DEBUG
 void gm_lockrank_acquire(struct gm_lock *l); /* before taking it */

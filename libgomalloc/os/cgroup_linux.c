@@ -51,10 +51,10 @@ static char *path_in(char *line, const char *wanted) {
     }
 }
 
-size_t gm_os_cgroup_limit(void) {
+static void find_limit(void *limit) {
     char text[2048], *end;
     size_t best = SIZE_MAX;
-    if (!gm_os_read_file("/proc/self/cgroup", text, sizeof text)) return best;
+    if (!gm_os_read_file("/proc/self/cgroup", text, sizeof text)) return;
     for (char *line = text; (end = strchr(line, '\n')) != NULL; line = end + 1) {
         *end = 0;
         size_t v = SIZE_MAX;
@@ -67,5 +67,11 @@ size_t gm_os_cgroup_limit(void) {
         }
         if (v < best) best = v;
     }
-    return best;
+    *(size_t *)limit = best;
+}
+
+size_t gm_os_cgroup_limit(void) {
+    size_t limit = SIZE_MAX;
+    gm_os_apart(find_limit, &limit);
+    return limit;
 }

@@ -7,7 +7,7 @@
 enum { MOST = 64, CHANGING = -1 };
 static struct {
     int tid;                      /* 0: free; CHANGING: becomes a thread's, which is not in the list yet */
-    struct gm_os_own_stack stack; /* of zeroes unless tid is a thread's that has filled it in */
+    struct gm_os_own_stack stack; /* means something while tid is a thread's: it is filled in before */
 } list[MOST];
 static unsigned helpers; /* atomic */
 
@@ -33,11 +33,8 @@ bool gm_os_enter_library_thread(void) {
 
 void gm_os_leave_library_thread(void) {
     int tid = gm_os_gettid();
-    for (unsigned i = 0; i < MOST; i++) {
-        if (gm_load_relaxed(&list[i].tid) != tid) continue;
-        gm_store_relaxed(&list[i].stack.from, 0);
-        gm_store_release(&list[i].tid, 0);
-    }
+    for (unsigned i = 0; i < MOST; i++)
+        if (gm_load_relaxed(&list[i].tid) == tid) gm_store_relaxed(&list[i].tid, 0);
 }
 
 bool gm_os_own_stack(unsigned *i, struct gm_os_own_stack *out) {

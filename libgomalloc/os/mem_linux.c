@@ -119,7 +119,10 @@ bool gm_os_renew(void *p, size_t size) {
 }
 
 void gm_os_name(void *p, size_t size, const char *name) {
-    quiet(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, (long)p, (long)size, (long)name, 0);
+    static bool never; /* the kernel has no names for memory (CONFIG_ANON_VMA_NAME): it is not asked again */
+    if (__atomic_load_n(&never, __ATOMIC_RELAXED)) return;
+    if (quiet(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, (long)p, (long)size, (long)name, 0) == -EINVAL)
+        __atomic_store_n(&never, true, __ATOMIC_RELAXED);
 }
 
 /* The first number of statm. */
@@ -145,21 +148,33 @@ size_t gm_os_physical_memory(void) {
     return (size_t)info.totalram * info.mem_unit;
 }
 
-enum gm_os_where gm_os_where(const void *p) {
+struct question {
+    uintptr_t address, here; /* here: on the caller's stack */
+    enum gm_os_where where;
+};
+
+/* Apart, as it reads files. */
+static void find_out(void *question) {
+    struct question *q = question;
     struct gm_maps maps;
     struct gm_mapping m;
-    uintptr_t address = (uintptr_t)p, here = (uintptr_t)__builtin_frame_address(0);
-    enum gm_os_where where = GM_AT_NOTHING;
-    if (!gm_maps_open(&maps)) return GM_AT_ANONYMOUS; /* no /proc: leave the verdict to the C library */
+    if (!gm_maps_open(&maps)) return;
+    q->where = GM_AT_NOTHING;
     while (gm_maps_next(&maps, &m)) {
-        if (address < m.start || address >= m.end) continue;
-        if (!m.readable || !m.writable) where = GM_AT_NOTHING;
-        else if ((here >= m.start && here < m.end) || m.kind == GM_MAPPING_STACK) where = GM_AT_STACK;
-        else if (m.kind == GM_MAPPING_FILE || (m.follows_file && address < gm_maps_image_end(maps.image))) where = GM_AT_FILE;
-        else if (m.kind == GM_MAPPING_BRK) where = GM_AT_BRK;
-        else where = GM_AT_ANONYMOUS;
+        if (q->address < m.start || q->address >= m.end) continue;
+        if (!m.readable || !m.writable) q->where = GM_AT_NOTHING;
+        else if ((q->here >= m.start && q->here < m.end) || m.kind == GM_MAPPING_STACK) q->where = GM_AT_STACK;
+        else if (m.kind == GM_MAPPING_FILE || (m.follows_file && q->address < gm_maps_image_end(maps.image))) q->where = GM_AT_FILE;
+        else if (m.kind == GM_MAPPING_BRK) q->where = GM_AT_BRK;
+        else q->where = GM_AT_ANONYMOUS;
         break;
     }
     gm_maps_close(&maps);
-    return where;
+}
+
+enum gm_os_where gm_os_where(const void *p) {
+    /* No /proc: the verdict is left to the C library. */
+    struct question q = { (uintptr_t)p, (uintptr_t)__builtin_frame_address(0), GM_AT_ANONYMOUS };
+    gm_os_apart(find_out, &q);
+    return q.where;
 }

@@ -100,7 +100,7 @@ bool gm_os_thread_start(void (*run)(void), const char *name);
 bool gm_os_enter_library_thread(void);
 bool gm_os_is_library_thread(int tid);
 /* One after the other, *i being 0 first: where the stacks of these threads become the library's own (frames below `from`,
- * and what lies dead there), and their control blocks. Asked for while the other threads stand still. */
+ * and what lies dead there), and their control blocks. Asked for while the program's threads, who alone make such threads, stand still. */
 struct gm_os_own_stack { uintptr_t from, control_block; };
 bool gm_os_own_stack(unsigned *i, struct gm_os_own_stack *out);
 /* The calling thread, one of those, runs the program's code from now on. */
@@ -110,8 +110,10 @@ unsigned gm_os_helpers(void);
 void gm_os_count_helper(int change);
 /* Child of a fork: there are none. */
 void gm_os_forget_library_threads(void);
-/* Threads of the process that still run: a main thread that has ended does not count. */
+/* Threads of the process that still run: a main thread that has ended does not count. UINT_MAX: unknown. */
 unsigned gm_os_threads_alive(void);
+/* Whether the main thread has ended and others have not; to be asked where /proc can be seen. */
+bool gm_os_main_ended(void);
 /* A key whose `at_exit` runs when a thread that has set it (to other than NULL) ends; the key's value
  * is NULL by then and may be set again for another round (POSIX: at least 4 rounds). */
 bool gm_os_thread_key(void (*at_exit)(void *), unsigned *key);
@@ -138,6 +140,11 @@ char gm_os_thread_state(int tid);
 /* Calls fn for each entry of a folder that is a number (a thread, a descriptor), until it answers false. False: the
  * folder cannot be opened. */
 bool gm_os_each_number(const char *folder, bool (*fn)(int n, void *arg), void *arg);
+
+/* Calls fn(arg) where the files that it opens and closes take no descriptor number away from the program: on a thread of its
+ * own while the caller waits, if there are other threads. fn takes no lock, stays below 16 KiB of stack, and does nothing that
+ * lasts; what it calls may be called by the caller. */
+void gm_os_apart(void (*fn)(void *arg), void *arg);
 
 /* ---- process */
 

@@ -14,8 +14,9 @@ struct gm_page_run { uintptr_t start, end; };
 bool gm_pagemap_open(void);
 void gm_pagemap_close(void);
 /* The first runs of private pages in [*next, end), at most `max`; *next moves on, to `end` when all is said.
- * Answers how many, or -1: the kernel refuses. */
-int gm_pagemap_private(uintptr_t *next, uintptr_t end, struct gm_page_run *runs, unsigned max);
+ * Answers how many, or -1: the kernel refuses. Addresses up to `ahead` (which may be below `end`) will be asked for next: until the
+ * page map is closed they may be answered by the same look, so nobody else changes memory between open and close. */
+int gm_pagemap_private(uintptr_t *next, uintptr_t end, uintptr_t ahead, struct gm_page_run *runs, unsigned max);
 /* Reads memory of this process whatever its protection, as far as it goes; bytes read. */
 size_t gm_pagemap_read(uintptr_t from, void *to, size_t n);
 

@@ -1,9 +1,9 @@
-/* Threads, clock, futex, process facts from Linux. The contract stands in os.h. */
+/* Threads, clock, process facts from Linux. The contract stands in os.h. */
 #include "libgomalloc/os/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,8 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-int gm_os_gettid(void) { return (int)syscall(SYS_gettid); }
-int gm_os_getpid(void) { return (int)syscall(SYS_getpid); }
+#include "libgomalloc/os/rawcall.h"
+
+/* Without the C library's syscall: a child of fork would touch that part of it for this alone. */
+int gm_os_gettid(void) { return (int)gm_rawcall(SYS_gettid, 0, 0, 0, 0); }
+int gm_os_getpid(void) { return (int)gm_rawcall(SYS_getpid, 0, 0, 0, 0); }
 
 bool gm_os_thread_exists(int tid) {
     int saved = errno;
@@ -56,19 +59,6 @@ uint64_t gm_os_coarse_time(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns) {
-    int saved = errno;
-    struct timespec t = { .tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000 };
-    syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, expected, timeout_ns < 0 ? NULL : &t, NULL, 0);
-    errno = saved;
-}
-
-void gm_os_futex_wake(uint32_t *word, int count) {
-    int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
-    errno = saved;
-}
-
 /* The process may end on this thread, and with it run what the program has registered with atexit. */
 enum { THREAD_STACK = 1 << 20 };
 
@@ -106,9 +96,18 @@ unsigned gm_os_threads_alive(void) {
     struct stat s;
     int saved = errno;
     unsigned n = stat("/proc/self/task", &s) == 0 && s.st_nlink > 2 ? (unsigned)s.st_nlink - 2 : UINT_MAX;
-    if (n == 2 && gm_os_thread_state(gm_os_getpid()) == 'Z') n = 1;
+    if (n == 2 && gm_os_main_ended()) n = 1;
     errno = saved;
     return n;
+}
+
+/* /proc/self is the main thread's, and what has ended is in no folder any more. */
+bool gm_os_main_ended(void) {
+    char start;
+    int saved = errno;
+    bool ended = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/cwd", &start, sizeof start) < 0 && errno == ENOENT;
+    errno = saved;
+    return ended;
 }
 
 bool gm_os_thread_key(void (*at_exit)(void *), unsigned *key) {

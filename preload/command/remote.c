@@ -286,6 +286,8 @@ enum remote_result remote_stats(const struct remote *r, struct gomalloc_stats *o
             if (offset > offsetof(struct gomalloc_stats, by_size) || !READ(r, r->endpoint.counter[k].at, v)) continue;
             *(uint64_t *)((char *)out + offset) += v;
         }
+        struct gm_pauses pauses;
+        if (r->endpoint.pauses && READ(r, r->endpoint.pauses, pauses)) memcpy(out->pauses, pauses.by_length, sizeof out->pauses);
         out->sys = out->heap_sys + out->mspan_sys + out->mcache_sys + out->other_sys + out->gc_sys + out->stacks_sys;
         return REMOTE_OK;
     }

@@ -10,7 +10,6 @@
 #include "tests/fake/os_fake.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,7 +17,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "libgomalloc/os/os.h"
@@ -381,18 +379,6 @@ size_t gm_os_resident(void *p, size_t size) { return fake_resident(p, size); }
 bool gm_os_asleep(int tid, struct gm_os_asleep *out) { return false; }
 bool gm_os_thread_start(void (*run)(void), const char *name) { return false; }
 unsigned gm_os_threads_alive(void) { return 1; }
-
-void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns) {
-    int saved = errno;
-    struct timespec t = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
-    syscall(SYS_futex, word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, expected, timeout_ns < 0 ? NULL : &t, NULL, 0);
-    errno = saved;
-}
-void gm_os_futex_wake(uint32_t *word, int count) {
-    int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
-    errno = saved;
-}
 
 int gm_os_write(int fd, const void *text, size_t n) {
     if (fails_plainly(FAKE_WRITE)) return -EIO;

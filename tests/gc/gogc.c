@@ -2,11 +2,13 @@
 #include "tests/gc/hide.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #pragma weak gogc_malloc
@@ -229,6 +231,94 @@ TEST_LIMIT(weak_references_read_during_a_cycle, 60) {
     stop = 1;
     pthread_join(t, NULL);
     diag("%u times alive", alive);
+}
+
+/* ---- a reference read between the end of a marking and its settling. The line of the trace is written in between: a pipe that
+ * is full holds the collector there. The options are read at the start: this program again. */
+enum { READ_LATE = 50 };
+static void *late[READ_LATE];
+static bool was_there[READ_LATE];
+static atomic_int collector, reader, through;
+
+static void *collect_once(void *arg) {
+    collector = gettid();
+    gogc_collect();
+    through++;
+    return arg;
+}
+static void *read_late(void *arg) {
+    reader = gettid();
+    for (int i = 0; i < READ_LATE; i++) was_there[i] = gogc_weak_get(late[i]) != NULL;
+    through++;
+    return arg;
+}
+static HIDE_NOINLINE void make_late(void) {
+    for (int i = 0; i < READ_LATE; i++) late[i] = gogc_weak(make(4, NULL));
+}
+/* Whether the thread sleeps in that call, with that first argument or any. */
+static bool sleeps_in(int tid, long number, long first) {
+    char path[64], text[256] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0) text[0] = 0;
+    if (fd >= 0) close(fd);
+    char *rest;
+    return tid && strtol(text, &rest, 10) == number && rest != text && (first < 0 || strtol(rest, NULL, 16) == first);
+}
+static void fill(int pipe[2]) {
+    static const char zeros[4096];
+    fcntl(pipe[1], F_SETFL, O_NONBLOCK);
+    for (size_t n = sizeof zeros; n; n /= 2)
+        while (write(pipe[1], zeros, n) > 0) {}
+    fcntl(pipe[1], F_SETFL, 0);
+}
+static void drain(int pipe[2]) {
+    static char text[4096];
+    fcntl(pipe[0], F_SETFL, O_NONBLOCK);
+    while (through < 2)
+        if (read(pipe[0], text, sizeof text) < 0) usleep(1000);
+}
+static bool soon(bool (*holds)(void)) {
+    for (int i = 0; i < 5000 && !holds(); i++) usleep(1000);
+    return holds();
+}
+static bool is_held(void) { return sleeps_in(collector, SYS_write, 2); }
+static bool reader_has_shown(void) { return through || sleeps_in(reader, SYS_futex, -1); }
+
+__attribute__((constructor)) static void held(void) {
+    if (!getenv("GM_HELD")) return;
+    pthread_t a, b;
+    int p[2], dead = 0, back_again = 0;
+    make_late();
+    hide_wash();
+    if (pipe(p) != 0) _exit(5);
+    fill(p);
+    dup2(p[1], 2);
+    pthread_create(&a, NULL, collect_once, NULL);
+    if (!soon(is_held)) _exit(4);
+    pthread_create(&b, NULL, read_late, NULL);
+    bool shown = soon(reader_has_shown);
+    drain(p);
+    pthread_join(a, NULL);
+    pthread_join(b, NULL);
+    for (int i = 0; i < READ_LATE; i++) {
+        if (gogc_weak_get(late[i])) continue;
+        dead++;
+        back_again += was_there[i];
+    }
+    _exit(back_again ? 1 : dead == 0 ? 2 : !shown ? 3 : 0);
+}
+TEST_LIMIT(weak_references_read_before_they_are_settled, 30) {
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("GM_HELD", "1", 1);
+        setenv("GODEBUG", "gctrace=1", 1);
+        execl("/proc/self/exe", "held", NULL);
+        _exit(99);
+    }
+    int status = check_wait(child, 20);
+    expect(WIFEXITED(status));
+    expect_eq(WEXITSTATUS(status), 0);
 }
 
 TEST(kinds_of_memory) {

@@ -16,7 +16,7 @@ within() { # WORKLOAD BUDGET LEAST
 check ten_mib_of_64_bytes within small 2820 2560
 check the_same_four_times within again 2830 2560
 check a_thousand_large_blocks within large 3 1
-check an_object_of_every_size within every_size 76 1
+check an_object_of_every_size within every_size 69 1
 check a_block_that_grows_by_pages within grow 1100 1024
 check a_block_that_doubles within doubling 16760 16384
 check a_hundred_threads within threads 100 1 # a page kept of each would be twice that

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The library's figures against others': the Rss of its mappings as the kernel counts it (the address ranges are
 # listed in the json output), in three real programs, in both ways of giving pages back; a parser of XML on malloc_info;
-# Prometheus' own parser on the OpenMetrics output. TAP.
+# Prometheus' own parser and the grammar on the OpenMetrics output. TAP.
 cd "$(dirname "$0")/../.." || exit 2
 . tests/tap.sh
 
@@ -130,6 +130,53 @@ c.malloc_stats()' 2>"$SCRATCH/stats" || return
 
 # ---- OpenMetrics
 
+# The text format as its specification has it, read by nobody else's code: a family's lines stand together, HELP and TYPE once
+# and before its samples; names, labels and values by the grammar; counters end in _total and are not negative; histograms add up; no sample
+# twice; and the end is said once, last.
+exposition() { # FILE
+    "$PYTHON" - "$1" <<'P'
+import re, sys
+text = open(sys.argv[1], encoding="utf-8").read()
+assert text.endswith("# EOF\n") and text.count("# EOF") == 1 and "\r" not in text and "\n\n" not in text
+name = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+label = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\\\|\\"|\\n)*"'
+sample = re.compile(r"(%s)(?:\{(%s(?:,%s)*)\})? (-?(?:\d+(?:\.\d*)?(?:e[+-]?\d+)?|Inf)|NaN)" % (name, label, label))
+meta = re.compile(r"# (HELP|TYPE|UNIT) (%s) (.*)" % name)
+order, said, seen, samples, buckets, counts = [], {}, set(), 0, {}, {}
+for line in text.split("\n")[:-2]:
+    m = meta.fullmatch(line)
+    if m:
+        kind, family, value = m.groups()
+        if not order or order[-1] != family:
+            assert family not in order, "family in pieces: " + line
+            order.append(family)
+            said[family] = {}
+        assert kind not in said[family] and "samples" not in said[family], line
+        assert kind != "TYPE" or value in ("gauge", "counter", "histogram", "info", "unknown"), line
+        assert kind != "UNIT" or family.endswith("_" + value), line
+        said[family][kind] = value
+        continue
+    m = sample.fullmatch(line)
+    assert m, "neither comment nor sample: " + line
+    full, labels, value = m.groups()
+    family = order[-1]
+    counter, histogram = (said[family].get("TYPE") == t for t in ("counter", "histogram"))
+    assert full in ([family + e for e in ("_bucket", "_count", "_sum")] if histogram else [family + "_total" if counter else family]), line
+    if full == family + "_bucket": buckets.setdefault(family, []).append((labels, float(value)))
+    if histogram and full == family + "_count": counts[family] = float(value)
+    assert (full, labels) not in seen, "twice: " + line
+    names = re.findall(r'([a-zA-Z_][a-zA-Z0-9_]*)="', labels or "")
+    assert len(set(names)) == len(names) and (not counter or float(value) >= 0), line
+    seen.add((full, labels))
+    said[family]["samples"] = True
+    samples += 1
+assert all({"HELP", "TYPE", "samples"} <= set(v) for v in said.values()), [f for f, v in said.items() if "samples" not in v or "TYPE" not in v]
+for family, b in buckets.items():  # each has all that are below its bound; the last has no bound and says how many there are
+    assert [v for _, v in b] == sorted(v for _, v in b) and b[-1] == ('le="+Inf"', counts[family]), family
+print("note: %d families, %d samples by the grammar" % (len(order), samples))
+P
+}
+
 openmetrics_parses() {
     need "$PYTHON"
     "$PYTHON" -c 'import prometheus_client' 2>/dev/null || skip_because 'no prometheus_client'
@@ -149,6 +196,7 @@ assert sum(s.value for s in families["gomalloc_class_mallocs"].samples) > 0
 print("note: %d families; %d samples by the older form's parser, which the textfile collector uses" %
       (len(families), sum(len(f.samples) for f in textfile(text))))
 P
+    exposition "$SCRATCH/metrics" || return
     if have promtool; then promtool check metrics <"$SCRATCH/metrics" 2>&1 | grep -vi 'counter metrics should have\|no help text' | grep -i error && return 1; fi
     return 0
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -169,30 +170,86 @@ TEST_LIMIT(the_process_ends_with_its_last_thread, 20) {
     expect(status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-TEST_LIMIT(a_steady_state_is_left_alone, 60) {
-    enum { LIVE = 20000, ROUNDS = 40 };
-    static char *block[LIVE];
-    struct check_rng rng = check_rng(1);
+/* A steady state: two thirds of the data stay, a third goes and comes in other sizes, round after round, with rests. The same work with and without the
+ * scavenger, in programs of their own. */
+enum { STEADY_LIVE = 20000, STEADY_THREADS = 4 };
+static int steady_rounds(void) { return check_stress() ? 600 : 60; }
+static pthread_barrier_t steady_round;
+
+/* What has been so far: faults, and ns the scavenger has worked. */
+static void steady_look(long *faults, uint64_t *worked, int64_t *now) {
+    struct rusage u;
     struct gomalloc_stats s;
-    if (!gomalloc_read_stats) skip("no library");
-    struct rusage a, b;
-    int64_t start = check_now_ns();
-    for (int round = 0; round < ROUNDS; round++) {
-        if (round == 4) getrusage(RUSAGE_SELF, &a); /* warm */
-        for (int i = 0; i < LIVE; i++) {
-            free(block[i]);
-            size_t n = check_random_size(&rng, 20000);
-            block[i] = malloc(n);
-            memset(block[i], 1, n);
-        }
-        nap(0.05);
-    }
-    getrusage(RUSAGE_SELF, &b);
+    getrusage(RUSAGE_SELF, &u);
     gomalloc_read_stats(&s, sizeof s);
-    expect_at_most(s.scavenge_ns / 1000, (check_now_ns() - start) / 1000 / 50 + 30 * 1000); /* a hundredth, and one fall at most; twice that */
-    diag("faults after the start: %ld, scavenger %ld us", b.ru_minflt - a.ru_minflt, (long)(s.scavenge_ns / 1000));
-    for (int i = 0; i < LIVE; i++) free(block[i]);
+    *faults = u.ru_minflt;
+    *worked = s.scavenge_ns;
+    *now = check_now_ns();
 }
+
+static void *steady_work(void *number) {
+    struct check_rng rng = check_rng((unsigned)(uintptr_t)number);
+    char **block = calloc(STEADY_LIVE, sizeof *block);
+    long faults = 0, faults_then = 0;
+    uint64_t worked = 0, worked_then = 0;
+    int64_t end = 0, start = 0;
+    for (int round = 0; round < steady_rounds(); round++) {
+        if (number == NULL && round == 0) steady_look(&faults_then, &worked_then, &start);
+        pthread_barrier_wait(&steady_round);
+        for (int i = 0; i < STEADY_LIVE; i++) {
+            if (check_below(&rng, 3)) continue;
+            free(block[i]);
+            block[i] = NULL;
+        }
+        nap(0.025);
+        for (int i = 0; i < STEADY_LIVE; i++) {
+            size_t n = check_random_size(&rng, 20000);
+            if (!block[i]) block[i] = memset(malloc(n), 1, n);
+        }
+        nap(0.025);
+        pthread_barrier_wait(&steady_round);
+    }
+    if (number == NULL) {
+        steady_look(&faults, &worked, &end);
+        printf("%ld %ld %ld\n", faults - faults_then, (long)(worked - worked_then) / 1000, (long)(end - start) / 1000);
+    }
+    return NULL;
+}
+
+static void steady(unsigned threads) {
+    pthread_t t[STEADY_THREADS];
+    pthread_barrier_init(&steady_round, NULL, threads);
+    for (uintptr_t i = 1; i < threads; i++) pthread_create(&t[i], NULL, steady_work, (void *)i);
+    steady_work(NULL);
+    for (unsigned i = 1; i < threads; i++) pthread_join(t[i], NULL);
+}
+
+static FILE *steady_start(const char *mode, unsigned threads) {
+    char command[200];
+    snprintf(command, sizeof command, "GM_SEED=%llu GOMALLOC=scavenge:%s exec /proc/%d/exe --steady %u", (unsigned long long)check_seed(),
+             mode, (int)getpid(), threads);
+    return popen(command, "r");
+}
+
+static void steady_costs(unsigned threads) {
+    static const char *const mode[] = {"off", "on"};
+    long faults[2] = {0}, worked[2] = {0}, took[2] = {1, 1};
+    FILE *f[2];
+    if (!gomalloc_read_stats) skip("no library");
+    for (int i = 0; i < 2; i++) f[i] = steady_start(mode[i], threads); /* beside each other: mostly they rest */
+    for (int i = 0; i < 2; i++) {
+        expect(f[i] && fscanf(f[i], "%ld %ld %ld", &faults[i], &worked[i], &took[i]) == 3);
+        if (f[i]) expect_eq(pclose(f[i]), 0);
+    }
+    diag("%u threads: %ld faults, %ld without the scavenger, which worked %.2f %% of %.1f s", threads, faults[1], faults[0],
+         100.0 * (double)worked[1] / (double)took[1], (double)took[1] / 1e6);
+    expect_eq(worked[0], 0);
+    expect_at_most(worked[1], took[1] / 100);
+    /* A tenth; and in the short form, a tenth of a heap that one takes for fallen before it knows its rounds. */
+    expect_at_most(faults[1], faults[0] + faults[0] / (check_stress() ? 10 : 5));
+}
+TEST_LIMIT(a_steady_state_of_one_thread_costs_little, 60) { steady_costs(1); }
+TEST_LIMIT(a_steady_state_of_threads_costs_little, 60) { steady_costs(STEADY_THREADS); }
 
 /* A program that works in rounds falls at the end of each, and takes the same memory again at once. For a moment now and then
  * that may be taken for a fall, and then for one: not round after round. */
@@ -265,7 +322,6 @@ TEST_LIMIT(trim_gives_everything_back, 20) {
     expect(s.heap_released >= s.heap_idle); /* holes in spans are in it too */
 }
 
-/* One object in twenty stays, at random, and with it nearly every span; the pages between them go back. */
 /* A process with one thread that does nothing any more after a fall of its heap: a part has gone back at once. */
 TEST_LIMIT(what_falls_in_one_thread_goes_back_without_another_call, 60) {
     enum { BLOCKS = 24, SIZE = 400000 };
@@ -307,6 +363,7 @@ TEST_LIMIT(rounds_in_one_thread_keep_most_of_their_memory, 60) {
     expect_at_most(b.ru_minflt - a.ru_minflt, (long)(ROUNDS - 20) * (BLOCKS * SIZE / 4096) / 15);
 }
 
+/* One object in twenty stays, at random, and with it nearly every span; the pages between them go back. */
 TEST_LIMIT(what_few_objects_pin_goes_back_but_for_their_pages, 60) {
     enum { LIVE = 50000, SIZE = 1500 };
     static unsigned char *p[LIVE];
@@ -330,4 +387,7 @@ TEST_LIMIT(what_few_objects_pin_goes_back_but_for_their_pages, 60) {
     }
 }
 
-TEST_MAIN()
+int main(int argc, char **argv) {
+    if (argc > 2 && strcmp(argv[1], "--steady") == 0) return steady((unsigned)atoi(argv[2])), 0;
+    return check_main(argc, argv);
+}

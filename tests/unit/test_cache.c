@@ -29,7 +29,8 @@ TEST(arrays_double_up_to_16_kib_or_127_slots) {
     static void *p[5000];
     for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
         unsigned before = 0, largest = largest_room(cls);
-        for (int i = 0; i < 1000; i++) {
+        int objects = cls < GM_FIRST_MEDIUM ? 5000 : 500; /* until the bin is hot */
+        for (int i = 0; i < objects; i++) {
             p[i] = gm_alloc(gm_class_size[cls]);
             unsigned now = room(cls);
             expect(now == before || before == 0 || now + 1 == (before + 1) * 2);
@@ -37,12 +38,38 @@ TEST(arrays_double_up_to_16_kib_or_127_slots) {
             expect_at_most(in_bin(cls), now);
         }
         if (!expect(before == largest)) diag("class %u has room for %u", cls, before);
-        for (int i = 0; i < 1000; i++) gm_free(p[i]);
+        for (int i = 0; i < objects; i++) gm_free(p[i]);
         expect_at_most(in_bin(cls), before);
         expect_at_most((size_t)before * gm_class_size[cls], before == 1 ? 32768 : cls < GM_FIRST_MEDIUM ? 16384 : 3 * 4096);
         gm_cache_verify(gm_tc);
     }
     expect_all_home();
+}
+
+/* Takes and frees a few of every class in turn, again and again: no bin has an eighth of the misses. */
+static void all_alike(void) {
+    static void *p[GM_CLASSES][8];
+    for (int round = 0; round < 200; round++) {
+        for (unsigned cls = 1; cls < GM_CLASSES; cls++)
+            for (int i = 0; i < 8; i++) p[cls][i] = gm_alloc(gm_class_size[cls]);
+        for (unsigned cls = 1; cls < GM_CLASSES; cls++)
+            for (int i = 0; i < 8; i++) gm_free(p[cls][i]);
+    }
+}
+
+TEST(what_bins_keep_follows_the_heap) {
+    all_alike();
+    size_t held = 0;
+    for (unsigned cls = 1; cls < GM_CLASSES; cls++) {
+        held += (size_t)room(cls) * gm_class_size[cls];
+        expect_at_most((size_t)room(cls) * gm_class_size[cls], cls < GM_FIRST_MEDIUM ? 8192 : gm_space.primary.committed >> 8);
+    }
+    expect_at_most(held, 512 * 1024);
+    void *large = gm_alloc((size_t)32 << 20); /* now each may keep what it would if it were hot */
+    all_alike();
+    for (unsigned cls = GM_FIRST_MEDIUM; cls < GM_CLASSES; cls++) expect_eq(room(cls), largest_room(cls));
+    gm_free(large);
+    gm_cache_verify(gm_tc);
 }
 
 TEST(what_is_freed_last_is_handed_out_first) {

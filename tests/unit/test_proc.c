@@ -1,5 +1,8 @@
 /* The core of the scheduler: goroutines begin, yield, park, are made ready and end, with one P and with several. What blocks
  * threads is in test_worker.c, what happens to the process in test_process.c. */
+#include <fcntl.h>
+#include <sys/syscall.h>
+
 #include "sched/stack.h"
 #include "tests/unit/core.h"
 
@@ -194,17 +197,18 @@ TEST_LIMIT(maxprocs_changes_while_they_run, 60) {
 /* ---- stacks */
 
 static void stays(void *arg) { hog(NULL); }
-static void tally(void *low, void *sp, void *high, void *arg) {
-    expect(low <= sp && sp < high);
-    expect_eq((char *)high - (char *)low, GS_STACK_DEFAULT);
+static bool tally(struct gs_g *g, void *arg) {
+    if (gm_load_relaxed(&g->state) != GS_G_RUNNING) expect((char *)g->stack_low <= (char *)g->sp && (char *)g->sp < (char *)g->stack_high);
+    expect_eq((char *)g->stack_high - (char *)g->stack_low, GS_STACK_DEFAULT);
     ++*(int *)arg;
+    return true;
 }
 TEST(all_stacks_are_found) {
     int n = 0;
     go_maxprocs(1);
     for (int i = 0; i < 5; i++) go(stays, NULL);
     usleep(2000);
-    gs_walk_stacks(tally, &n);
+    gs_walk(tally, &n);
     expect_eq(n, 5);
     gm_store_relaxed(&stop, 1);
     wait_for(&count, 5);
@@ -223,6 +227,27 @@ static void sleeps(void *i) {
     gs_park(note_parked, NULL, GS_WAIT_SEM);
     add_one(NULL);
 }
+/* What an overflow would do, tried by the kernel on its behalf: a byte written to the first and to the last address of the
+ * guard. The stack above can be written, of which some are asked, as that takes a page. */
+static bool can_be_written(const char *at) {
+    static int zeros;
+    if (!zeros) zeros = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    errno = 0;
+    long n = syscall(SYS_read, zeros, at, 1);
+    return n == 1 || !expect_eq(errno, EFAULT);
+}
+static uint32_t guards_that_hold(uint32_t n) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint32_t good = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct gs_g *g = sleepers[i];
+        if (g->guard == GS_GUARD_CANARY) continue;
+        bool holds = !can_be_written(g->stack_low - page) && !can_be_written(g->stack_low - 1);
+        if (i % 1024 == 0) holds &= can_be_written(g->stack_low);
+        good += holds;
+    }
+    return good;
+}
 TEST_LIMIT(very_many_alive_at_once, 200) {
     uint32_t n = CHECK_SANITIZED ? 700 : check_stress() ? 1000000 : 20000;
     long before = check_rss_kib();
@@ -234,6 +259,7 @@ TEST_LIMIT(very_many_alive_at_once, 200) {
     for (uint32_t i = 0; i < n; i++) guarded += sleepers[i]->guard != GS_GUARD_CANARY;
     if (sleepers[0]->guard == GS_GUARD_INSTALL) expect_eq(guarded, n); /* where guards take no mappings, all have one */
     diag("%ld bytes resident for each of %u parked goroutines, %u with a guard page", (check_rss_kib() - before) * 1024 / (long)n, n, guarded);
+    expect_eq(guards_that_hold(n), guarded);
     for (uint32_t i = 0; i < n; i++) gs_ready(sleepers[i]);
     wait_for(&count, n);
 }

@@ -33,6 +33,9 @@ static struct gomalloc_stats sample(void) {
     s.pause_total_ns = 12345678901;
     s.pause_max_ns = 42;
     s.last_gc_ns = UINT64_C(1700000000000000007);
+    s.pauses[0] = 5;                                                     /* below 10 us */
+    s.pauses[7] = 3;                                                     /* from 640 us to 1.28 ms */
+    s.pauses[GOMALLOC_PAUSE_BUCKETS - 1] = 2;
     return s;
 }
 
@@ -131,6 +134,23 @@ TEST(text_rows_are_the_classes_in_use) {
     expect(strstr(text, "\n   99999 ") == NULL);
 }
 
+TEST(text_pauses_by_length) {
+    struct gomalloc_stats s = sample();
+    write_as(&s, "text");
+    has_line("      pauses below         how many");
+    has_line("           0.01 ms                5");
+    has_line("           1.28 ms                3");
+    has_line("        2621.44 ms                0");
+    has_line("            longer                2");
+    s.pauses[GOMALLOC_PAUSE_BUCKETS - 1] = 0;
+    write_as(&s, "text");
+    has_line("           1.28 ms                3");
+    expect(strstr(text, "2.56 ms") == NULL && strstr(text, "longer") == NULL);
+    memset(s.pauses, 0, sizeof s.pauses);
+    write_as(&s, "text");
+    expect(strstr(text, "pauses below") == NULL);
+}
+
 TEST(text_units) {
     static const struct {
         uint64_t bytes;
@@ -188,6 +208,8 @@ TEST(json_has_every_field) {
 #define X(field, kind, unit, metric, help) has_linef("  \"%s\": %lu,", #field, s.field);
     GM_STATS_FIELDS(X)
 #undef X
+    has_line("  \"pauses_below_ns\": 10000,");
+    has_line("  \"pauses\": [5, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]");
     has_line("    {\"size\": 8, \"mallocs\": 100, \"frees\": 40, \"requested\": 700, \"inuse\": 8192},");
     has_line("    {\"size\": 16, \"mallocs\": 0, \"frees\": 0, \"requested\": 0, \"inuse\": 0},");
     has_line("    {\"size\": 32768, \"mallocs\": 7, \"frees\": 3, \"requested\": 200000, \"inuse\": 262144}");
@@ -267,8 +289,21 @@ TEST(openmetrics_samples) {
     has_line("# UNIT gomalloc_alloc_bytes bytes");
     has_line("# HELP gomalloc_alloc_bytes Bytes handed out since the start, rounded to size classes.");
     has_line("# TYPE gomalloc_threads gauge");
+    has_line("# TYPE gomalloc_gc_pause_seconds histogram");
+    has_line("gomalloc_gc_pause_seconds_bucket{le=\"0.00001\"} 5");
+    has_line("gomalloc_gc_pause_seconds_bucket{le=\"0.00064\"} 5");
+    has_line("gomalloc_gc_pause_seconds_bucket{le=\"0.00128\"} 8");
+    has_line("gomalloc_gc_pause_seconds_bucket{le=\"2.62144\"} 8");
+    has_line("gomalloc_gc_pause_seconds_bucket{le=\"+Inf\"} 10");
+    has_line("gomalloc_gc_pause_seconds_count 10");
+    has_line("gomalloc_gc_pause_seconds_sum 12.345678901");
     size_t n = strlen(text);
     expect_str(text + (n > 7 ? n - 7 : 0), "\n# EOF\n");
+}
+
+static bool is_suffix(const char *kind, const char *s) {
+    if (strcmp(kind, "histogram") == 0) return strcmp(s, "_bucket") == 0 || strcmp(s, "_count") == 0 || strcmp(s, "_sum") == 0;
+    return strcmp(s, strcmp(kind, "counter") == 0 ? "_total" : "") == 0;
 }
 
 /* Go through the lines as a strict reader does: TYPE opens a family, once for each name; UNIT, if any,
@@ -301,9 +336,8 @@ static const char *openmetrics_fault(char *p) {
             }
             strcpy(samples[nsamples++], a);
             a[strcspn(a, "{")] = 0;
-            strcat(family, strcmp(kind, "counter") == 0 ? "_total" : "");
-            if (strcmp(a, family) != 0) return "sample of another family";
-            family[strlen(family) - (strcmp(kind, "counter") == 0 ? 6 : 0)] = 0;
+            size_t name = strlen(family);
+            if (strncmp(a, family, name) != 0 || !is_suffix(kind, a + name)) return "sample of another family";
         } else {
             return "line of no form";
         }

@@ -1,0 +1,17 @@
+/* What a cycle marks, at a stop or in a snapshot child: roots, finalizers' objects, and all that they lead to. The cycle lock is held. */
+#ifndef GC_MARKING_H
+#define GC_MARKING_H
+
+#include "libgomalloc/base/compiler.h"
+
+struct gc_fork_result;
+
+/* The world is held: all roots that must be taken now are scanned, with `all` the others as well. `program_from`: where the program's
+ * part of this thread's stack begins, with all its registers. `expected`: bytes that are likely to be looked at. False: they cannot be read. */
+bool gc_marking_held(uintptr_t program_from, int64_t expected, bool all);
+/* The rest, with the world held; `scanned`: of the roots nothing is left. False: they cannot be read. */
+bool gc_marking_all(bool scanned);
+/* The rest, in a snapshot child (fork.h). */
+bool gc_marking_child(struct gc_fork_result *result);
+
+#endif
