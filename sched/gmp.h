@@ -129,6 +129,7 @@ struct gs_p {
     uint32_t state;            /* enum gs_pstate */
     uint32_t id;               /* 0 .. GS_MAX_PROCS-1, constant */
     int64_t timer_next;        /* nanotime of the earliest timer, 0: none; written by timer.c */
+    bool timers_dense;         /* more of them are due within GS_GATHER of it; written by timer.c */
     struct gs_p *link;         /* list of idle ones, under the scheduler's lock */
 
     /* sysmon only */

@@ -57,6 +57,9 @@ void gs_walk(bool (*fn)(struct gs_g *g, void *arg), void *arg);
 /* The goroutine with the lowest number above `id`, dead ones included; NULL: none. It looks through all. */
 struct gs_g *gs_next_by_id(uint64_t id);
 
+/* How much later than the earliest of many timers an M that sleeps is woken, so that it runs several at a time. ns */
+static const int64_t GS_GATHER = 100000;
+
 /* ---- what timers and the poller give the scheduler; each is set when first needed, and NULL before */
 struct gs_hooks {
     /* Runs the timers of p that are due, on an M's own stack, by any M that holds some P. Returns p->timer_next. */

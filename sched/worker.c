@@ -248,6 +248,13 @@ int64_t gs_earliest_timer(void) {
     return first;
 }
 
+/* Many are due soon after the earliest: they are waited for. */
+static bool timers_dense(int64_t earliest) {
+    for (unsigned i = 0, n = gm_load_acquire(&gs_sched.p_made); i < n; i++)
+        if (gm_load_relaxed(&gs_sched.p[i]->timer_next) == earliest) return gm_load_relaxed(&gs_sched.p[i]->timers_dense);
+    return false;
+}
+
 static bool poll_wanted(void) { return gm_load_acquire(&gs_hooks.poll) && gm_load_relaxed(&gs_hooks.poll_wanted)(); }
 
 /* There is a keeper, and it sleeps for longer than it may: something is due at `first`, or it does not see what is waited for.
@@ -339,6 +346,7 @@ bool gs_keep_time(struct gs_m *m) {
     int64_t wait = -1;
     if (until != INT64_MAX) {
         wait = until - (int64_t)gm_os_nanotime();
+        if (wait > -GS_GATHER && timers_dense(until)) wait += GS_GATHER;
         if (wait < 0) wait = 0;
     }
     struct gs_g *list = NULL;

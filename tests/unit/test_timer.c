@@ -48,6 +48,38 @@ TEST(sleeps_at_least_so_long_and_in_order) {
     if (busy) diag("the machine is too busy for an order");
 }
 
+/* Five that are due within GS_GATHER are run by one waking at its end; fewer are run when they are due. */
+static int64_t due, first_woken;
+static uint32_t awake;
+static void sleep_until(void *after) {
+    go_sleep(due + (int64_t)(intptr_t)after - check_now_ns());
+    if (gm_add_relaxed(&awake, 1) == 0) first_woken = check_now_ns();
+    count(&ended);
+}
+static void fall_asleep_together(void *n) {
+    due = check_now_ns() + 2 * MS;
+    for (intptr_t i = 0; i < (intptr_t)n; i++) go(sleep_until, (void *)(i * 10000));
+}
+static unsigned gathered(intptr_t n, unsigned times) {
+    unsigned late = 0;
+    for (unsigned i = 0; i < times; i++) {
+        gm_store_relaxed(&ended, 0);
+        gm_store_relaxed(&awake, 0);
+        expect_eq(go(fall_asleep_together, (void *)n), 0);
+        wait_for(&ended, (uint32_t)n);
+        late += first_woken - due >= GS_GATHER;
+    }
+    return late;
+}
+TEST(many_at_once_are_waited_for) {
+    enum { TIMES = 60 };
+    go_maxprocs(1);
+    unsigned five = gathered(5, TIMES), four = gathered(4, TIMES);
+    diag("of %d times waited for: five %u, four %u", TIMES, five, four);
+    expect(five > TIMES / 2);
+    expect(four < five);
+}
+
 TEST(no_time_is_no_wait) {
     struct sleeper s = { .ns = -5 };
     expect_eq(go(sleep_and_count, &s), 0);
