@@ -34,7 +34,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "libgomalloc/alloc.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/os/os.h"
 #include "sched/gosched.h"
@@ -383,43 +382,4 @@ void gs_timers_fork_child(void) {
         publish(h);
         gs_lock_reset(&h->lock);
     }
-}
-
-/* ---- gotimer */
-
-struct gotimer {
-    struct gs_timer timer;
-    void (*fn)(void *);
-    void *arg;
-};
-
-/* Without the memory for a goroutine it tries again a little later. */
-static void start(struct gs_timer *t, int64_t now) {
-    struct gotimer *user = (struct gotimer *)t;
-    if (go(user->fn, user->arg) != 0) gs_timer_set(t, now + 1000000, 0);
-}
-
-gotimer *gotimer_after(int64_t ns, void (*fn)(void *), void *arg) {
-    struct gotimer *t = gm_alloc(sizeof *t);
-    if (!t) return NULL;
-    t->fn = fn;
-    t->arg = arg;
-    int error = gs_timer_init(&t->timer, start);
-    if (error) {
-        gm_free(t);
-        gs_set_errno(-error);
-        return NULL;
-    }
-    gs_timer_set(&t->timer, gs_deadline_in(ns), 0);
-    return t;
-}
-
-bool gotimer_stop(gotimer *t) { return gs_timer_stop(&t->timer); }
-
-bool gotimer_reset(gotimer *t, int64_t ns) { return gs_timer_set(&t->timer, gs_deadline_in(ns), 0); }
-
-void gotimer_free(gotimer *t) {
-    if (!t) return;
-    gs_timer_done(&t->timer);
-    gm_free(t);
 }
