@@ -122,10 +122,9 @@ unsigned gs_timers_waiting(const struct gs_p *p) {
 /* The root and its children are due within GS_GATHER. */
 static bool is_dense(const struct gs_timers *h) {
     if (h->count <= CHILDREN) return false;
-    int64_t until = h->heap[0].when < INT64_MAX - GS_GATHER ? h->heap[0].when + GS_GATHER : INT64_MAX;
-    unsigned soon = 0;
-    for (unsigned i = 1; i <= CHILDREN; i++) soon += h->heap[i].when <= until;
-    return soon == CHILDREN;
+    for (unsigned i = 1; i <= CHILDREN; i++)
+        if (h->heap[i].when - h->heap[0].when > GS_GATHER) return false;
+    return true;
 }
 
 static int64_t publish(struct gs_timers *h) {

@@ -119,7 +119,7 @@ static struct gs_m *claim(void) {
     struct gs_m *m = gs_sched.keeper;
     gm_store_relaxed(&gs_sched.claimed, m);
     gs_sched.keeper = NULL;
-    gm_add_relaxed(&gs_sched.claims, 1);
+    gm_count_add(&gs_sched.claims, 1); /* sysmon reads it without the lock */
     return m;
 }
 

@@ -257,13 +257,10 @@ static HIDE_NOINLINE void make_late(void) {
 }
 /* Whether the thread sleeps in that call, with that first argument or any. */
 static bool sleeps_in(int tid, long number, long first) {
-    char path[64], text[256] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0) text[0] = 0;
-    if (fd >= 0) close(fd);
-    char *rest;
-    return tid && strtol(text, &rest, 10) == number && rest != text && (first < 0 || strtol(rest, NULL, 16) == first);
+    char line[256];
+    long call, argument;
+    return tid && hide_call_of(tid, line) && sscanf(line, "%ld %lx", &call, (unsigned long *)&argument) == 2 && call == number &&
+           (first < 0 || argument == first);
 }
 static void fill(int pipe[2]) {
     static const char zeros[4096];
