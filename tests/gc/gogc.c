@@ -234,20 +234,24 @@ TEST_LIMIT(weak_references_read_during_a_cycle, 60) {
 }
 
 /* ---- a reference read between the end of a marking and its settling. The line of the trace is written in between: a pipe that
- * is full holds the collector there. The options are read at the start: this program again. */
+ * is full holds the collector there. Whoever allocates may be the one who ends the cycle and is held: while the pipe is full, the
+ * thread that has to empty it allocates nothing. The options are read at the start: this program again. */
 enum { READ_LATE = 50 };
 static void *late[READ_LATE];
 static bool was_there[READ_LATE];
 static atomic_int collector, reader, through;
+static atomic_bool collect_now, read_now;
 
 static void *collect_once(void *arg) {
     collector = gettid();
+    while (!collect_now) usleep(100);
     gogc_collect();
     through++;
     return arg;
 }
 static void *read_late(void *arg) {
     reader = gettid();
+    while (!read_now) usleep(100);
     for (int i = 0; i < READ_LATE; i++) was_there[i] = gogc_weak_get(late[i]) != NULL;
     through++;
     return arg;
@@ -279,6 +283,7 @@ static bool soon(bool (*holds)(void)) {
     for (int i = 0; i < 5000 && !holds(); i++) usleep(1000);
     return holds();
 }
+static bool both_run(void) { return collector && reader; }
 static bool is_held(void) { return sleeps_in(collector, SYS_write, 2); }
 static bool reader_has_shown(void) { return through || sleeps_in(reader, SYS_futex, -1); }
 
@@ -289,11 +294,14 @@ __attribute__((constructor)) static void held(void) {
     make_late();
     hide_wash();
     if (pipe(p) != 0) _exit(5);
+    pthread_create(&a, NULL, collect_once, NULL);
+    pthread_create(&b, NULL, read_late, NULL);
+    if (!soon(both_run)) _exit(6);
     fill(p);
     dup2(p[1], 2);
-    pthread_create(&a, NULL, collect_once, NULL);
+    collect_now = true;
     if (!soon(is_held)) _exit(4);
-    pthread_create(&b, NULL, read_late, NULL);
+    read_now = true;
     bool shown = soon(reader_has_shown);
     drain(p);
     pthread_join(a, NULL);
