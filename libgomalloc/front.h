@@ -67,6 +67,17 @@ enum gm_what {
     GM_INTERIOR, GM_MISALIGNED, /* inside one */
     GM_UNKNOWN      /* in an arena, where nothing is */
 };
+/* Bytes of a plain live slot of the primary arena: its state says them, without a look at page table and span. 0: p is not so plain. */
+GM_INLINE size_t gm_plain_size(const void *p) {
+    uintptr_t i = gm_index16_checked(p);
+    if (i >= gm_load_relaxed(&gm_space.limit16)) return 0;
+    unsigned cls = gm_load_relaxed(&gm_space.state[i]) & GM_STATE_CLASS;
+    if (cls == 0) {
+        size_t word = gm_load_relaxed(gm_medium_at(i)) ^ (i & 63) << 8;
+        cls = word <= UINT8_MAX ? word & GM_STATE_CLASS : 0;
+    }
+    return cls > GM_CLASS_8 ? gm_class_size[cls] : 0;
+}
 /* A new block with p's first bytes; p is freed. */
 void *gm_realloc_move(void *p, size_t usable, size_t n);
 void *gm_realloc_foreign(void *p, size_t n);

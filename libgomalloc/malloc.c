@@ -104,6 +104,7 @@
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/profile.h"
+#include "libgomalloc/small8.h"
 #include "libgomalloc/scavenge.h"
 
 GM_COLD void *gm_out_of_memory(void) {
@@ -201,7 +202,9 @@ static inline void *alloc_sampled(size_t n) {
 
 /* A miss; or, while allocations are sampled, every one. */
 GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) {
+    void *p;
     if (GM_UNLIKELY(cls == 0)) return alloc_sampled(n);
+    if (cls == GM_CLASS_8 && (p = gm_small8_pop(gm_load_relaxed(&gm_tc), n)) != NULL) return p;
     return alloc_missed(n, (unsigned)cls, false);
 }
 
