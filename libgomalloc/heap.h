@@ -59,6 +59,8 @@ size_t gm_heap_scavenge_idle(size_t want, uint64_t until);
 
 /* As the first, until the clock says `until`. */
 size_t gm_heap_scavenge_until(size_t want, uint64_t until);
+/* Behind any of them, when nothing more is to go back soon: the tables over chunks that have gone go as well. */
+void gm_heap_release_tables(void);
 
 /* The heap has grown by so many bytes: as many that lie idle go back. */
 void gm_heap_pay_for_growth(size_t grown);
