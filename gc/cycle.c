@@ -66,12 +66,14 @@
 #include "libgomalloc/conf.h"
 #include "libgomalloc/gcview.h"
 #include "libgomalloc/hooks.h"
+#include "libgomalloc/mend.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/scavenge.h"
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
 enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40, EXIT_TRIES = 100,
-       WORTH_A_FORK = 64 << 20 };
+       WORTH_A_FORK = 64 << 20, COPY_NS = 2500, COPIES_SHARE = 8, COPIES_MIN = 1024, HOLD_SLICE_NS = 2000 * 1000 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -82,12 +84,19 @@ static struct gc_trace record;       /* of the cycle in progress */
 static int64_t out_at_start;         /* heap_out when it began */
 static uint64_t last_cycle;          /* coarse time, atomic */
 static uint64_t last_marked;         /* when the marks of the last cycle were complete */
+static uint64_t faults_at_start;     /* of the cycle's marking on a snapshot */
+static uint64_t faults_allowed, faults_most; /* atomic: see hold_back */
 
 bool gc_is_on(void) { return on; }
+
+static void tidy(void) {
+    if (gc_fork_tidy()) gm_mend_begin();
+}
 
 static void arm_trigger(void) {
     gm_store_relaxed(&gm_hooks.trigger, automatic ? pacer.trigger : INT64_MAX);
     if (phase != IDLE) return; /* it wants to be moved on */
+    if (gm_mend_due() && !gm_scavenge_has_thread()) return;
     if (gm_load_relaxed(&gm_hooks.heap_out) < pacer.trigger || !automatic) gm_store_relaxed(&gm_hooks.armed, 0);
 }
 
@@ -132,7 +141,10 @@ static bool stop_and_flip(void) {
 static void sweep_starts(int64_t live, int64_t roots) {
     uint64_t now = gm_os_nanotime();
     pacer.limit = gm_gc_heap_limit();
-    gc_pacer_cost(&pacer, record.first_pause + record.mark_cpu_ns + record.last_pause, now - last_marked);
+    uint64_t cost = record.first_pause + record.mark_cpu_ns + record.last_pause;
+    gc_pacer_cost(&pacer, cost, now - last_marked);
+    if (marked_here) pacer.worth = INT64_MAX;
+    else gc_pacer_snapshot(&pacer, cost + (gm_os_faults() - faults_at_start) * COPY_NS, now - last_marked, gm_os_cpus(), out_at_start - pacer.live);
     last_marked = now;
     gc_pacer_cycle_done(&pacer, live, roots, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
     record.live = live;
@@ -164,7 +176,7 @@ static void given_up(void) {
     gm_store_relaxed(&phase, IDLE);
     /* Later, or the next allocation would try again. */
     int64_t out = gm_load_relaxed(&gm_hooks.heap_out);
-    gm_store_relaxed(&gm_hooks.trigger, out + gm_max(out / 8, (int64_t)1 << 20));
+    gm_store_relaxed(&gm_hooks.trigger, out + (out / 8 > 1 << 20 ? out / 8 : 1 << 20));
     gm_store_relaxed(&gm_hooks.armed, 0);
 }
 
@@ -180,6 +192,10 @@ static bool begin(bool forced) {
         record.barrier = "stop";
         marked_at_stop();
     } else {
+        uint64_t pages = gm_max((uint64_t)pacer.live / COPIES_SHARE / gm_os_page_size(), COPIES_MIN);
+        faults_at_start = gm_os_faults();
+        gm_store_relaxed(&faults_most, faults_at_start + pages);
+        gm_store_relaxed(&faults_allowed, faults_at_start + pages / 3);
         gm_store_relaxed(&phase, MARKING);
         gm_store_relaxed(&gm_hooks.armed, 1);
     }
@@ -214,7 +230,7 @@ static bool is_overdue(void) { return gm_os_coarse_time() - gm_load_relaxed(&las
 
 static void advance(void) {
     unsigned outcome;
-    gc_fork_tidy();
+    tidy();
     switch (phase) {
     case IDLE:
         if (!automatic || (!is_overdue() && gm_load_relaxed(&gm_hooks.heap_out) < gm_load_relaxed(&gm_hooks.trigger))) arm_trigger();
@@ -269,10 +285,22 @@ static void assist(void) {
     }
 }
 
+/* While a child marks, each page the program writes to is copied, which costs it more time than the marking, and memory. An eighth
+ * of the heap is what may be copied: past a third of that the program waits for 2 ms now and then, the more often the nearer it is to it. */
+static void hold_back(void) {
+    uint64_t faults;
+    if (GM_LIKELY(gm_load_relaxed(&phase) != MARKING) || (faults = gm_os_faults()) < gm_load_relaxed(&faults_allowed)) return;
+    uint64_t most = gm_load_relaxed(&faults_most), left = faults < most ? most - faults : 0;
+    gm_store_relaxed(&faults_allowed, faults + gm_max(left / 64, UINT64_C(16)));
+    gc_fork_wait(HOLD_SLICE_NS);
+}
+
 static void poll(void) {
     int saved = errno;
     gc_stop_spilled(poll_from);
     assist();
+    hold_back();
+    gm_mend_inline();
     errno = saved;
 }
 
@@ -288,7 +316,7 @@ static bool before_growth(void) {
 static void tick(void) {
     if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) {
         if (!gm_try_lock(&cycle_lock)) return;
-        gc_fork_tidy();
+        tidy();
         gm_unlock(&cycle_lock);
         return;
     }
