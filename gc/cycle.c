@@ -24,7 +24,8 @@
  *
  * OTHERS OF gc/: marking.c says what is marked; mark.c, work.c and sweep.c do what they are named for; roots.c and
  * kernel_roots.c say where marking begins, stop.c and world.c hold the threads, but those that have published where they sleep (published.c);
- * pacer.c decides when, trace.c tells; watch.c has finalizers and weak references, api.c the calls of gogc.h.
+ * copies.c holds a program back that writes to too much
+ * while a child marks; pacer.c decides when, trace.c tells; watch.c has finalizers and weak references, api.c the calls of gogc.h.
  *
  *
  * COLOURS. A live slot's state byte carries the colour it was born with. The flip makes all objects that
@@ -51,6 +52,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "gc/copies.h"
 #include "gc/fork.h"
 #include "gc/mark.h"
 #include "gc/marking.h"
@@ -73,7 +75,7 @@
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
 enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40, EXIT_TRIES = 100,
-       WORTH_A_FORK = 64 << 20, COPY_NS = 2500, COPIES_SHARE = 8, COPIES_MIN = 1024, HOLD_SLICE_NS = 2000 * 1000 };
+       WORTH_A_FORK = 64 << 20, REST_NS = 2000 * 1000 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -84,8 +86,6 @@ static struct gc_trace record;       /* of the cycle in progress */
 static int64_t out_at_start;         /* heap_out when it began */
 static uint64_t last_cycle;          /* coarse time, atomic */
 static uint64_t last_marked;         /* when the marks of the last cycle were complete */
-static uint64_t faults_at_start;     /* of the cycle's marking on a snapshot */
-static uint64_t faults_allowed, faults_most; /* atomic: see hold_back */
 
 bool gc_is_on(void) { return on; }
 
@@ -144,7 +144,7 @@ static void sweep_starts(int64_t live, int64_t roots) {
     uint64_t cost = record.first_pause + record.mark_cpu_ns + record.last_pause;
     gc_pacer_cost(&pacer, cost, now - last_marked);
     if (marked_here) pacer.worth = INT64_MAX;
-    else gc_pacer_snapshot(&pacer, cost + (gm_os_faults() - faults_at_start) * COPY_NS, now - last_marked, gm_os_cpus(), out_at_start - pacer.live);
+    else gc_pacer_snapshot(&pacer, cost + gc_copies_cost(), now - last_marked, gm_os_cpus(), out_at_start - pacer.live);
     last_marked = now;
     gc_pacer_cycle_done(&pacer, live, roots, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
     record.live = live;
@@ -192,10 +192,7 @@ static bool begin(bool forced) {
         record.barrier = "stop";
         marked_at_stop();
     } else {
-        uint64_t pages = gm_max((uint64_t)pacer.live / COPIES_SHARE / gm_os_page_size(), COPIES_MIN);
-        faults_at_start = gm_os_faults();
-        gm_store_relaxed(&faults_most, faults_at_start + pages);
-        gm_store_relaxed(&faults_allowed, faults_at_start + pages / 3);
+        gc_copies_begin(pacer.live);
         gm_store_relaxed(&phase, MARKING);
         gm_store_relaxed(&gm_hooks.armed, 1);
     }
@@ -285,21 +282,11 @@ static void assist(void) {
     }
 }
 
-/* While a child marks, each page the program writes to is copied, which costs it more time than the marking, and memory. An eighth
- * of the heap is what may be copied: past a third of that the program waits for 2 ms now and then, the more often the nearer it is to it. */
-static void hold_back(void) {
-    uint64_t faults;
-    if (GM_LIKELY(gm_load_relaxed(&phase) != MARKING) || (faults = gm_os_faults()) < gm_load_relaxed(&faults_allowed)) return;
-    uint64_t most = gm_load_relaxed(&faults_most), left = faults < most ? most - faults : 0;
-    gm_store_relaxed(&faults_allowed, faults + gm_max(left / 64, UINT64_C(16)));
-    gc_fork_wait(HOLD_SLICE_NS);
-}
-
 static void poll(void) {
     int saved = errno;
     gc_stop_spilled(poll_from);
     assist();
-    hold_back();
+    if (gm_load_relaxed(&phase) == MARKING && gc_copies_too_many()) gc_fork_wait(REST_NS);
     gm_mend_inline();
     errno = saved;
 }
