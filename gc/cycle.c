@@ -24,7 +24,8 @@
  *
  * OTHERS OF gc/: marking.c says what is marked; mark.c, work.c and sweep.c do what they are named for; roots.c and
  * kernel_roots.c say where marking begins, stop.c and world.c hold the threads, but those that have published where they sleep (published.c);
- * pacer.c decides when, trace.c tells; watch.c has finalizers and weak references, api.c the calls of gogc.h.
+ * copies.c holds a program back that writes to too much
+ * while a child marks; pacer.c decides when, trace.c tells; watch.c has finalizers and weak references, api.c the calls of gogc.h.
  *
  *
  * COLOURS. A live slot's state byte carries the colour it was born with. The flip makes all objects that
@@ -51,6 +52,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "gc/copies.h"
 #include "gc/fork.h"
 #include "gc/mark.h"
 #include "gc/marking.h"
@@ -66,13 +68,15 @@
 #include "libgomalloc/conf.h"
 #include "libgomalloc/gcview.h"
 #include "libgomalloc/hooks.h"
+#include "libgomalloc/mend.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/scavenge.h"
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
 enum { POLL_PAGES = 16, GROWTH_PAGES = 64, GROWTH_TRIES = 4, WAIT_SLICE_NS = 5 * 1000 * 1000, STOP_SLICE_NS = 1000 * 1000, MAX_WAITS = 40, EXIT_TRIES = 100,
-       WORTH_A_FORK = 64 << 20 };
+       WORTH_A_FORK = 64 << 20, REST_NS = 2000 * 1000 };
 
 static struct gm_lock cycle_lock = GM_LOCK_INIT(GM_RANK_GC);
 /* Guarded by the cycle lock; phase is read without it as a hint. */
@@ -86,9 +90,14 @@ static uint64_t last_marked;         /* when the marks of the last cycle were co
 
 bool gc_is_on(void) { return on; }
 
+static void tidy(void) {
+    if (gc_fork_tidy()) gm_mend_begin();
+}
+
 static void arm_trigger(void) {
     gm_store_relaxed(&gm_hooks.trigger, automatic ? pacer.trigger : INT64_MAX);
     if (phase != IDLE) return; /* it wants to be moved on */
+    if (gm_mend_due() && !gm_scavenge_has_thread()) return;
     if (gm_load_relaxed(&gm_hooks.heap_out) < pacer.trigger || !automatic) gm_store_relaxed(&gm_hooks.armed, 0);
 }
 
@@ -133,7 +142,10 @@ static bool stop_and_flip(void) {
 static void sweep_starts(int64_t live, int64_t roots) {
     uint64_t now = gm_os_nanotime();
     pacer.limit = gm_gc_heap_limit();
-    gc_pacer_cost(&pacer, record.first_pause + record.mark_cpu_ns + record.last_pause, now - last_marked);
+    uint64_t cost = record.first_pause + record.mark_cpu_ns + record.last_pause;
+    gc_pacer_cost(&pacer, cost, now - last_marked);
+    if (marked_here) pacer.worth = INT64_MAX;
+    else gc_pacer_snapshot(&pacer, cost + gc_copies_cost(), now - last_marked, gm_os_cpus(), out_at_start - pacer.live);
     last_marked = now;
     gc_pacer_cycle_done(&pacer, live, roots, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
     record.live = live;
@@ -165,7 +177,7 @@ static void given_up(void) {
     gm_store_relaxed(&phase, IDLE);
     /* Later, or the next allocation would try again. */
     int64_t out = gm_load_relaxed(&gm_hooks.heap_out);
-    gm_store_relaxed(&gm_hooks.trigger, out + gm_max(out / 8, (int64_t)1 << 20));
+    gm_store_relaxed(&gm_hooks.trigger, out + (out / 8 > 1 << 20 ? out / 8 : 1 << 20));
     gm_store_relaxed(&gm_hooks.armed, 0);
 }
 
@@ -181,6 +193,7 @@ static bool begin(bool forced) {
         record.barrier = "stop";
         marked_at_stop();
     } else {
+        gc_copies_begin(pacer.live);
         gm_store_relaxed(&phase, MARKING);
         gm_store_relaxed(&gm_hooks.armed, 1);
     }
@@ -215,7 +228,7 @@ static bool is_overdue(void) { return gm_os_coarse_time() - gm_load_relaxed(&las
 
 static void advance(void) {
     unsigned outcome;
-    gc_fork_tidy();
+    tidy();
     switch (phase) {
     case IDLE:
         if (!automatic || (!is_overdue() && gm_load_relaxed(&gm_hooks.heap_out) < gm_load_relaxed(&gm_hooks.trigger))) arm_trigger();
@@ -274,6 +287,8 @@ static void poll(void) {
     int saved = errno;
     gc_stop_spilled(poll_from);
     assist();
+    if (gm_load_relaxed(&phase) == MARKING && gc_copies_too_many()) gc_fork_wait(REST_NS);
+    gm_mend_inline();
     errno = saved;
 }
 
@@ -289,7 +304,7 @@ static bool before_growth(void) {
 static void tick(void) {
     if (gm_load_relaxed(&phase) == IDLE && !is_overdue()) {
         if (!gm_try_lock(&cycle_lock)) return;
-        gc_fork_tidy();
+        tidy();
         gm_unlock(&cycle_lock);
         return;
     }

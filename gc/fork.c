@@ -72,8 +72,10 @@ static bool wait_for(int pid, int flags) {
     return r != 0;
 }
 
-void gc_fork_tidy(void) {
-    if (going && wait_for(going, WNOHANG)) going = 0;
+bool gc_fork_tidy(void) {
+    if (!going || !wait_for(going, WNOHANG)) return false;
+    going = 0;
+    return true;
 }
 
 bool gc_fork_start(bool (*work)(struct gc_fork_result *result)) {
@@ -106,7 +108,6 @@ unsigned gc_fork_poll(void) {
     }
     going = child;
     child = 0;
-    gc_fork_tidy();
     return done;
 }
 

@@ -24,8 +24,8 @@ bool gc_fork_start(bool (*work)(struct gc_fork_result *result));
 /* 0: still running. Else it is done: 1 it has marked, 2 it failed. */
 unsigned gc_fork_poll(void);
 /* A child that is done takes the kernel some time to take apart, 10 ms a GiB of small pages, which nobody waits for:
- * now and then this asks whether it has gone. */
-void gc_fork_tidy(void);
+ * now and then this asks whether it has gone. True: just now. */
+bool gc_fork_tidy(void);
 /* Sleeps until the child is done, at most timeout_ns. */
 void gc_fork_wait(int64_t timeout_ns);
 const struct gc_fork_result *gc_fork_result(void);

@@ -6,6 +6,9 @@
  *            eighth of the time gets twice the room, up to 32 MiB, and loses it again when it takes less than a 32nd;
  * trigger  = goal, less what the program will allocate while marking runs beside it: the amount it
  *            allocated during the last marking, halfway smoothed, at most half of the way from live to goal. */
+/* A SNAPSHOT needs memory of its own, a page for each that the program writes to while the child marks. So where cycles mark on
+ * snapshots the next begins before that, when as much was allocated as makes the collector's work an eighth of what the CPUs can do,
+ * but not before a quarter of the way to the goal. Sooner is less memory for more work, and the other way round. */
 #ifndef GC_PACER_H
 #define GC_PACER_H
 
@@ -18,6 +21,7 @@ struct gc_pacer {
     int64_t roots;        /* bytes of stacks, globals and other memory it scanned besides */
     int64_t runway;       /* bytes the program allocates while a cycle marks, smoothed */
     int64_t room;         /* bytes allocated between two cycles at the least */
+    int64_t worth;        /* bytes allocated between two cycles on snapshots; INT64_MAX: the last was none */
     int64_t goal, trigger;
 };
 
@@ -26,6 +30,8 @@ void gc_pacer_init(struct gc_pacer *p, int64_t percent, int64_t limit);
 void gc_pacer_cycle_done(struct gc_pacer *p, int64_t live, int64_t roots, int64_t allocated);
 /* Before it: what the cycle took, standing still and marking beside, and the time since the one before. */
 void gc_pacer_cost(struct gc_pacer *p, uint64_t cost_ns, uint64_t since_ns);
+/* The same of a cycle on a snapshot, with the time the program took for copying pages; `allocated` bytes came since the one before. */
+void gc_pacer_snapshot(struct gc_pacer *p, uint64_t cost_ns, uint64_t since_ns, unsigned cpus, int64_t allocated);
 void gc_pacer_set(struct gc_pacer *p, int64_t percent, int64_t limit);
 
 #endif

@@ -92,6 +92,14 @@ static size_t states_ready(const struct gm_arena *a, size_t heap) {
     return gm_min(gm_align_up((uintptr_t)a->state + n, GM_CHUNK_SIZE) - (uintptr_t)a->state, a->size >> GM_STATE_SHIFT);
 }
 
+void *gm_arena_huge_state(size_t i) {
+    const struct gm_arena *a = &gm_space.primary;
+    size_t committed = gm_load_relaxed(&a->committed);
+    uintptr_t start = gm_align_up((uintptr_t)a->state, GM_CHUNK_SIZE) + i * GM_CHUNK_SIZE;
+    bool there = tables_huge && committed >= STATES_HUGE_FROM && start < (uintptr_t)a->state + (committed >> GM_STATE_SHIFT);
+    return there && start + GM_CHUNK_SIZE <= (uintptr_t)a->state + (a->size >> GM_STATE_SHIFT) ? (void *)start : NULL;
+}
+
 void gm_arena_clear_marks(struct gm_arena *a) {
     static size_t asked; /* of the primary's, from the first whole one on; by one thread at a time */
     size_t n = a->grown >> (GM_STATE_SHIFT + 3);

@@ -106,6 +106,8 @@ bool gm_arena_renew_marks(void);
 void gm_arena_clear_marks(struct gm_arena *a);
 /* From now on the primary's tables that a marker reads at random ask for huge pages, where the heap is large (heap lock). */
 void gm_arena_huge_tables(void);
+/* The i-th huge page of its states, if there are so many (heap lock); else NULL. */
+void *gm_arena_huge_state(size_t i);
 /* The arena's tables, which end where its heap starts. */
 GM_INLINE uintptr_t gm_arena_tables(const struct gm_arena *a) { return (uintptr_t)a->index.all_bits; }
 /* Bytes of tables (states, page entries, bitmaps) in use, estimated: the states of pages that

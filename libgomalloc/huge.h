@@ -27,5 +27,8 @@ bool gm_huge_is_resident(const struct gm_arena *a, size_t chunk);
  * before something of it has gone back. */
 bool gm_huge_begin(struct gm_arena *a, size_t chunk, bool *ask);
 bool gm_huge_collapse(struct gm_arena *a, size_t chunk, bool ask);
+/* The i-th piece of the primary arena, its chunks and then its states, that a copy of the process can have split: NULL if that
+ * is none. False: there are no more. What becomes small pages meanwhile, the kernel does not collapse. */
+bool gm_huge_piece(size_t i, void **piece);
 
 #endif

@@ -31,6 +31,7 @@
 #include "libgomalloc/conf.h"
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/huge.h"
+#include "libgomalloc/mend.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/pace.h"
 
@@ -47,6 +48,7 @@ static gm_scavenge_tidy tidy_above; /* from the constructor on */
 static uint64_t started;            /* when the constructor ran */
 static uint32_t background;         /* atomic: the thread exists */
 static uint32_t wake_word;          /* futex */
+static uint32_t called;             /* atomic: it was moved for work, not for a thread's end */
 
 const uint64_t *const gm_scavenge_root = &worked_ns;
 uint64_t gm_scavenge_worked(void) { return gm_load_relaxed(&worked_ns); }
@@ -242,6 +244,11 @@ static void tidy(void) {
     next = now + SECOND_NS;
 }
 
+/* Until it is done or somebody calls. */
+static void mend(uint32_t seen) {
+    while (gm_load_relaxed(&wake_word) == seen && gm_mend_step() != 0) continue;
+}
+
 static void run(void) {
     for (uint32_t seen = gm_load_relaxed(&wake_word), woken = seen;; seen = woken) {
         uint64_t rest = SECOND_NS;
@@ -250,10 +257,13 @@ static void run(void) {
             rest = step();
             end();
         }
+        mend(woken);
         if (gm_hooks.tick) gm_hooks.tick();
         gm_os_futex_wait(&wake_word, woken, (int64_t)rest);
         woken = gm_load_relaxed(&wake_word);
-        if ((woken != seen || rest == SECOND_NS) && left_alone(woken != seen)) return;
+        bool work = gm_load_relaxed(&called);
+        gm_store_relaxed(&called, 0);
+        if ((woken != seen || rest == SECOND_NS) && left_alone(woken != seen && !work)) return;
     }
 }
 
@@ -269,6 +279,14 @@ void gm_scavenge_thread_gone(void) {
     gm_add_relaxed(&wake_word, 1);
     gm_os_futex_wake(&wake_word, 1);
 }
+
+void gm_scavenge_wake(void) {
+    if (!gm_load_relaxed(&background)) return;
+    gm_store_relaxed(&called, 1); /* if it slips past a look at it, the thread looks longer than it need for others that end */
+    gm_scavenge_thread_gone();
+}
+
+bool gm_scavenge_has_thread(void) { return gm_load_relaxed(&background) != 0; }
 
 void gm_scavenge_fork_child(void) {
     gm_os_forget_library_threads();

@@ -24,6 +24,9 @@ void gm_scavenge_init(gm_scavenge_tidy tidy_above);
 void gm_scavenge_threads_started(void);
 /* A thread of the program has ended, perhaps the last. */
 void gm_scavenge_thread_gone(void);
+/* There is work for the background thread now, where there is one. */
+void gm_scavenge_wake(void);
+bool gm_scavenge_has_thread(void);
 /* Child of a fork: the background thread is not there. */
 void gm_scavenge_fork_child(void);
 /* Everything free goes back, now. The bytes. */

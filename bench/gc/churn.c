@@ -41,6 +41,7 @@ static int64_t churn(int index, struct gaps *gaps) {
     uint64_t x = 88172645463325252u + (uint64_t)index * 7919;
     for (size_t i = 0; i < chains_each; i++)
         for (int k = 0; k < CHAIN; k++) own[i] = record_new(i, own[i]);
+    gap_begin(gaps); /* it did not look while it filled them */
     for (int64_t i = 0; i < steps_each; i++) {
         uint64_t r = random_next(&x);
         step(&own[(r >> 32) % chains_each], r);

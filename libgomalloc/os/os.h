@@ -124,6 +124,8 @@ uint64_t gm_os_start_time(void); /* the same, slower, without touching the part 
 uint64_t gm_os_coarse_time(void);
 /* CPU time of the calling thread, nanoseconds. */
 uint64_t gm_os_thread_time(void);
+/* Page faults of the process so far that needed no device: pages first touched, and copied. */
+uint64_t gm_os_faults(void);
 /* Sleeps while *word == expected, at most timeout_ns (negative: for ever). Spurious returns allowed. */
 void gm_os_futex_wait(uint32_t *word, uint32_t expected, int64_t timeout_ns);
 void gm_os_futex_wake(uint32_t *word, int count);

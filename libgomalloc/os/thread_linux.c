@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -40,6 +41,14 @@ uint64_t gm_os_nanotime(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t gm_os_faults(void) {
+    struct rusage u = { 0 };
+    int saved = errno;
+    syscall(SYS_getrusage, RUSAGE_SELF, &u);
+    errno = saved;
+    return (uint64_t)u.ru_minflt;
 }
 
 uint64_t gm_os_thread_time(void) {

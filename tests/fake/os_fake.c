@@ -357,6 +357,7 @@ uint64_t gm_os_nanotime(void) {
 
 uint64_t gm_os_start_time(void) { return gm_os_nanotime(); }
 uint64_t gm_os_coarse_time(void) { return gm_os_nanotime(); }
+uint64_t gm_os_faults(void) { return fake.faults; }
 uint64_t gm_os_thread_time(void) { return gm_os_nanotime(); }
 void fake_advance(uint64_t ns) { __atomic_add_fetch(&fake.now, ns, __ATOMIC_RELAXED); }
 

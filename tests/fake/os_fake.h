@@ -31,6 +31,7 @@ struct fake {
     bool (*refuse)(enum fake_kind kind, const void *p, size_t size); /* NULL: refuse nothing */
     size_t group_limit;           /* of the control group; 0: none */
     enum gm_os_huge_setting huge;
+    uint64_t faults;              /* page faults so far */
     /* What happened. */
     unsigned huge_asked, small_asked, collapsed;
     unsigned group_asked;

@@ -65,4 +65,80 @@ TEST_LIMIT(no_marking_outlives_its_process, 60) {
     expect_eq(status, 0); /* by itself: not killed, not at its end, which would be seconds away */
 }
 
+/* ---- what is told of it */
+
+static bool says_all(struct gc_fork_result *result) {
+    result->objects = 7;
+    return true;
+}
+static bool has_to_give_up(struct gc_fork_result *result) {
+    result->incomplete = true;
+    return false;
+}
+static bool dies(struct gc_fork_result *result) {
+    syscall(SYS_kill, (int)syscall(SYS_getpid), SIGKILL);
+    return true;
+}
+static unsigned outcome_of(bool (*what)(struct gc_fork_result *result)) {
+    unsigned outcome;
+    expect(gc_fork_start(what));
+    while ((outcome = gc_fork_poll()) == 0) gc_fork_wait(5000000);
+    return outcome;
+}
+TEST_LIMIT(what_a_marking_came_to, 60) {
+    prepare();
+    expect_eq(outcome_of(says_all), 1u);
+    expect_eq(gc_fork_result()->objects, 7);
+    expect_eq(outcome_of(has_to_give_up), 2u);
+    expect(gc_fork_result()->incomplete);
+    expect_eq(outcome_of(dies), 2u); /* nothing is told by a child that was killed */
+    expect(!gc_fork_result()->incomplete); /* nor is that which the last one had said */
+    expect_eq(outcome_of(says_all), 1u);
+}
+
+/* A child that is done is waited for by whoever comes by, or before the next is made: one at a time, and none is left a zombie. */
+TEST_LIMIT(it_is_told_once_that_a_child_has_gone, 60) {
+    prepare();
+    expect(!gc_fork_tidy());
+    expect_eq(outcome_of(says_all), 1u);
+    bool gone = false;
+    for (int i = 0; i < 5000 && !gone; i++, rest()) gone = gc_fork_tidy();
+    expect(gone);
+    expect(!gc_fork_tidy());
+    expect(waitpid(-1, NULL, __WALL | WNOHANG) < 0 && errno == ECHILD);
+}
+TEST_LIMIT(the_next_waits_for_the_last, 60) {
+    prepare();
+    for (int i = 0; i < 20; i++) expect_eq(outcome_of(says_all), 1u);
+    gc_fork_abandon();
+    expect(waitpid(-1, NULL, __WALL | WNOHANG) < 0 && errno == ECHILD);
+}
+TEST_LIMIT(one_that_is_abandoned_has_gone, 60) {
+    prepare();
+    begin(NULL);
+    gc_fork_abandon();
+    expect(kill(marking->pid, 0) < 0 && errno == ESRCH);
+    gc_fork_abandon(); /* there is none */
+    expect_eq(outcome_of(says_all), 1u);
+}
+
+/* The host's child has none, whatever its parent had. */
+TEST_LIMIT(a_child_of_the_host_knows_nothing_of_it, 60) {
+    prepare();
+    begin(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        gc_fork_forget();
+        if (gc_fork_tidy() || outcome_of(says_all) != 1) _exit(1);
+        gc_fork_abandon();
+        _exit(marking->go_on ? 2 : 0);
+    }
+    expect_eq(check_wait(child, 20), 0);
+    expect_eq(gc_fork_poll(), 0u); /* ours goes on */
+    marking->go_on = 1;
+    unsigned outcome;
+    while ((outcome = gc_fork_poll()) == 0) gc_fork_wait(5000000);
+    expect_eq(outcome, 1u);
+}
+
 TEST_MAIN()
