@@ -91,7 +91,9 @@ static uint64_t last_marked;         /* when the marks of the last cycle were co
 bool gc_is_on(void) { return on; }
 
 static void tidy(void) {
-    if (gc_fork_tidy()) gm_mend_begin();
+    if (!gc_fork_tidy()) return;
+    gm_mend_begin();
+    gm_scavenge_wake();
 }
 
 static void arm_trigger(void) {
@@ -288,7 +290,7 @@ static void poll(void) {
     gc_stop_spilled(poll_from);
     assist();
     if (gm_load_relaxed(&phase) == MARKING && gc_copies_too_many()) gc_fork_wait(REST_NS);
-    gm_mend_inline();
+    if (!gm_scavenge_has_thread()) gm_mend_inline();
     errno = saved;
 }
 
