@@ -29,6 +29,12 @@ bool gm_large_free(struct gm_span *s);
 void gm_large_release(struct gm_span *s);
 /* Zeroes a large object by giving its memory back, if it is large enough for that to be worth it. */
 bool gm_large_zero(void *p, size_t n);
+/* n lies within the pages that the object has, and is no less than when they were counted: then nothing changes,
+ * not even the count of what is asked for, which is exact only where that is wanted. */
+GM_INLINE bool gm_large_has_room(const struct gm_span *s, size_t n) {
+    return n >= s->requested && n <= gm_span_bytes(s) - gm_class_end_room && !gm_load_relaxed(&gm_always_slow) && !gm_load_relaxed(&gm_sampling) &&
+           !(s->flags & GM_SPAN_SAMPLED);
+}
 /* p or its new place, or NULL with ENOMEM and p as it was. n > GM_MEDIUM_MAX. */
 void *gm_large_realloc(struct gm_span *s, size_t n);
 

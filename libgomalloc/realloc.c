@@ -52,7 +52,6 @@ static inline struct gm_span *plain_large(const void *p) {
 static GM_NOINLINE void *realloc_else(void *p, size_t usable, size_t n) {
     struct gm_span *s;
     if (usable) return realloc_small(NULL, p, usable, n);
-    if (n > GM_MEDIUM_MAX && (s = plain_large(p)) != NULL) return gm_large_realloc(s, n);
     if (p == NULL) return gm_alloc(n);
     switch (gm_what_is(p, &s, &usable)) {
     case GM_FOREIGN: return gm_realloc_foreign(p, n);
@@ -72,6 +71,8 @@ static GM_NOINLINE void *realloc_else(void *p, size_t usable, size_t n) {
 
 void *gm_realloc(void *p, size_t n) {
     size_t usable = gm_plain_size(p);
+    struct gm_span *s;
     if (GM_LIKELY(usable != 0 && worth_keeping(n, usable) && !gm_load_relaxed(&gm_always_slow))) return p;
+    if (n > GM_MEDIUM_MAX && (s = plain_large(p)) != NULL) return gm_large_has_room(s, n) ? p : gm_large_realloc(s, n);
     return realloc_else(p, usable, n);
 }
