@@ -145,14 +145,15 @@ size_t gm_heap_scavenge_idle(size_t want, uint64_t until) {
     return done < want ? done + scavenge(SPARSE_CHUNKS, want - done, until) : done;
 }
 
-/* The heap has grown by `grown` bytes although pages lie idle: they do not fit what is asked for. What
- * exceeds 1/16 of the memory in use goes back to the kernel, up to what the heap has grown by, so that the
- * peak of the resident memory stays near what is in use. The total given back this way is bounded by the
- * heap's size, and so is its cost.
- * While much lies free in spans, what is taken of pages that had gone back counts as growth too: as the lowest fitting
- * run is taken whether memory stands behind it or not, idle pages elsewhere would add to the peak. */
-void gm_heap_pay_for_growth(size_t grown) {
+/* The heap has grown although pages lie idle: they do not fit what is asked for. What exceeds 1/16 of the memory in use goes
+ * back to the kernel, up to what the heap has grown by, so that the peak of the resident memory stays near what is in use. The
+ * total given back this way is bounded by the heap's size, and so is its cost.
+ * While much lies free in spans, what is taken of memory that had gone back, as pages or as holes in spans, counts as growth too: as
+ * the lowest fitting run is taken whether memory stands behind it or not, idle pages elsewhere would add to the peak. At other
+ * times it does not: a program that builds and drops large structures in turn would fault them all in anew each time. */
+void gm_heap_pay_now(void) {
     enum { SLACK = 1 << 20 };
+    size_t owed = gm_exchange_acquire(&gm_heap_owed, 0);
     gm_huge_consider();
     gm_heap_lock();
     const struct gm_pageindex *ix = &gm_space.primary.index;
@@ -160,5 +161,5 @@ void gm_heap_pay_for_growth(size_t grown) {
     size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + SLACK;
     if (gm_load_relaxed(&gm_heap_crowded)) allowed = SLACK;
     gm_heap_unlock();
-    if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
+    if (dirty > allowed) gm_heap_scavenge(gm_min(owed, dirty - allowed));
 }

@@ -8,14 +8,12 @@
 
 /* Records by words of home bits: most classes need one to three (up to 192 slots), 16 bytes needs 8,
  * 8 bytes 16. Large spans use the smallest. */
-enum { KINDS = 4 };
-static const unsigned kind_words[KINDS] = { 1, 3, 9, 17 };
-static struct gm_fix records[KINDS] = {
-    GM_FIX_INIT_OWN(64, 64), GM_FIX_INIT_OWN(128, 64), GM_FIX_INIT_OWN(128, 64), GM_FIX_INIT_OWN(192, 64),
-};
+enum { KINDS = 3 };
+static const unsigned kind_words[KINDS] = { 1, 9, 17 };
+static struct gm_fix records[KINDS] = { GM_FIX_INIT_OWN(64, 64), GM_FIX_INIT_OWN(128, 64), GM_FIX_INIT_OWN(192, 64) };
 static struct gm_fix sides8 = GM_FIX_INIT_OWN(GM_SIDE_SMALL8, 64), sides_tiny = GM_FIX_INIT_OWN(GM_SIDE_TINY, 64);
 
-const struct gm_fix *const gm_span_roots[GM_SPAN_FIXES] = { &records[0], &records[1], &records[2], &records[3], &sides8, &sides_tiny };
+const struct gm_fix *const gm_span_roots[GM_SPAN_FIXES] = { &records[0], &records[1], &records[2], &sides8, &sides_tiny };
 
 static unsigned kind_of(unsigned nwords) {
     unsigned k = 0;
