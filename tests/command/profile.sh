@@ -108,7 +108,7 @@ closed_to_others() {
     ((status == 1)) && grep -q 'no permission' "$SCRATCH/err"
 }
 # While it is on, a pair costs at most so many instructions more: what "at most 2 %" of a program comes from. When a sample is
-# taken is random: over a million pairs the figure is 72.2 with a standard deviation of 0.1; over fewer the budget would be a matter of luck.
+# taken is random: over a million pairs the figure is 74 with a standard deviation of 0.1; over fewer the budget would be a matter of luck.
 instructions() {
     need valgrind
     [[ $BUILD == */build && -x $BUILD/tests/golden/pairs ]] || skip_because "the budget is the release build's"
