@@ -63,7 +63,9 @@ void gm_stats_sum(const struct gm_stats_parts *p, struct gomalloc_stats *s) {
     uint64_t records = s->mspan_sys + s->mcache_sys;
     /* No state of the first table is ever written over a large object or a slot above 1 KiB. But a kernel page of states speaks for
      * 64 KiB, and the spans of such slots are shorter: if they lie together, all of them are left out, and if at random, as many as lie
-     * among their like. Programs are seen to be between the two, and so is this. */
+     * among their like. Programs are seen to be between the two, and this is the middle: from either it is (1 - among) / 32 of the bytes
+     * in such spans, which is 1/128 of what is in use at the most (where they are half of it). If each lay between spans of smaller slots
+     * none would be left out, and it would be (1 + among) / 32 of their bytes too low. */
     uint64_t medium = 0, large = p->heap.large_live;
     for (unsigned cls = GM_FIRST_MEDIUM; cls < GM_CLASSES; cls++) medium += p->span_bytes[cls];
     double among = (double)gm_min(large + medium, s->heap_inuse) / (double)(s->heap_inuse + 1);
