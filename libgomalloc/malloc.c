@@ -190,10 +190,14 @@ static GM_NOINLINE void *alloc_counted(size_t n, unsigned cls, bool exactly) {
     return p;
 }
 
-/* An ordinary miss, or what was told class 0 and is to be sampled, or cannot be counted here (no cache, no distance drawn). */
-static GM_NOINLINE void *alloc_uncounted(size_t n, size_t cls, struct gm_cache *c) {
-    gm_count_add(&c->until_sample, (int64_t)n);
+static GM_NOINLINE void *alloc_uncounted(size_t n, size_t cls) {
     return cls ? alloc_missed(n, (unsigned)cls, false) : alloc_counted(n, gm_class_of(n), false);
+}
+/* An ordinary miss, or what was told class 0 and is to be sampled, or cannot be counted here (no cache, no distance drawn). */
+static GM_NOINLINE void *take_back(size_t n, size_t cls, struct gm_cache *c) {
+    void *p;
+    gm_count_add(&c->until_sample, (int64_t)n);
+    return cls == GM_CLASS_8 && (p = gm_small8_pop(c, n)) != NULL ? p : alloc_uncounted(n, cls);
 }
 static GM_NOINLINE void *alloc_missed_small(size_t n, size_t cls, struct gm_cache *c) {
     void *p;
@@ -204,9 +208,7 @@ static GM_NOINLINE void *alloc_missed_small(size_t n, size_t cls, struct gm_cach
  * malloc, so the one comparison tells both: while they are not sampled, until_sample is negative (gm_no_cache's always), and where
  * some is left over from when they were, a miss comes here a few times for nothing. */
 GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls, struct gm_cache *c) {
-    void *p;
-    if (cls == GM_CLASS_8 && (p = gm_small8_pop(c, n)) != NULL) return p;
-    if (GM_UNLIKELY(gm_count_down(&c->until_sample, (int64_t)n))) return alloc_uncounted(n, cls, c);
+    if (GM_UNLIKELY(gm_count_down(&c->until_sample, (int64_t)n))) return take_back(n, cls, c);
     cls = gm_classes_true->small[n];
     return gm_alloc_pop_or(c, n, cls, alloc_missed_small);
 }
