@@ -193,6 +193,7 @@ static bool begin(bool forced) {
         marked_at_stop();
     } else {
         gc_copies_begin(pacer.live);
+        gm_mend_stop();
         gm_store_relaxed(&phase, MARKING);
         gm_store_relaxed(&gm_hooks.armed, 1);
     }

@@ -26,6 +26,8 @@ void gm_mend_begin(void) {
     gm_scavenge_wake();
 }
 
+void gm_mend_stop(void) { gm_store_relaxed(&due, 0); }
+
 static bool take(void **piece) {
     bool any;
     gm_heap_lock();
