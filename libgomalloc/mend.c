@@ -10,7 +10,6 @@
 #include "libgomalloc/heap.h"
 #include "libgomalloc/huge.h"
 #include "libgomalloc/os/os.h"
-#include "libgomalloc/scavenge.h"
 
 enum { SHARE = 4 };           /* of an allocating thread's time */
 
@@ -23,7 +22,6 @@ bool gm_mend_due(void) { return gm_load_relaxed(&due) != 0; }
 void gm_mend_begin(void) {
     gm_store_relaxed(&next, 0);
     gm_store_relaxed(&due, 1);
-    gm_scavenge_wake();
 }
 
 void gm_mend_stop(void) { gm_store_relaxed(&due, 0); }
@@ -51,6 +49,6 @@ uint64_t gm_mend_step(void) {
 
 void gm_mend_inline(void) {
     uint64_t now = gm_os_nanotime();
-    if (!gm_mend_due() || now < gm_load_relaxed(&not_before) || gm_scavenge_has_thread()) return;
+    if (!gm_mend_due() || now < gm_load_relaxed(&not_before)) return;
     gm_store_relaxed(&not_before, now + SHARE * gm_mend_step());
 }

@@ -13,7 +13,7 @@ layers='
 base      base/* os/os.h gomalloc.h
 os        os/*
 records   meta sizeclass conf hooks
-pages     pagebits pageindex pace arena span huge grow heap giveback holes guests scavenge
+pages     pagebits pageindex pace arena span huge grow heap giveback holes guests mend scavenge
 caches    sweep lists room central transfer cache cache_all idle
 front     alloc fastpath front malloc free realloc align large small8 tiny exact noscan init nested stats stats_format stats_sum gcview endpoint profile unwind
 '
