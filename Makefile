@@ -45,7 +45,7 @@ all: $(products)
 
 # What runs rarely is compiled for size: every page of text counts in a small process.
 COLD := heap grow giveback holes guests room meta mem_linux thread_linux futex_linux lock large conf stats stats_format stats_sum endpoint print panic maps_linux exact tiny nested init arena cxx dlopen foreign limit mend \
-        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux apart_linux file_linux thread fork dump quit deadlock symbol unwind cfi frames line
+        mallinfo mask madvise next sanitizer signal pace scavenge huge idle huge_linux cgroup_linux asleep_linux apart_linux file_linux thread fork dump quit deadlock symbol cfi frames line
 $(foreach f,$(COLD),$(eval $$B/obj/%/$f.o: OPT.release := -Os))
 
 $B/obj/%.o: %.c Makefile

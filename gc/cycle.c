@@ -68,6 +68,7 @@
 #include "libgomalloc/conf.h"
 #include "libgomalloc/gcview.h"
 #include "libgomalloc/hooks.h"
+#include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
@@ -342,6 +343,7 @@ static bool collect_from(uintptr_t from) {
 
 bool gc_collect(void) {
     if (!on) return true;
+    if (gm_nested()) return false; /* a handler in the midst of the allocator, whose locks this thread may hold */
     int saved = errno;
     bool ok = gc_stop_spilled(collect_from);
     errno = saved;

@@ -12,7 +12,8 @@
 extern "C" {
 #endif
 
-/* A full cycle; returns when all that was found unreachable has been reclaimed (finalizers may still run). */
+/* A full cycle; returns when all that was found unreachable has been reclaimed (finalizers may still run). Called from a signal
+ * handler that interrupted the allocator it does nothing. */
 void gogc_collect(void);
 /* Growth in percent of the live heap after which the next cycle starts (GOGC); negative: never by itself. The
  * previous value. */

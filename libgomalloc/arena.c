@@ -355,5 +355,5 @@ void gm_arena_shrink(struct gm_arena *a, size_t keep) {
 size_t gm_arena_table_bytes(const struct gm_arena *a) {
     size_t c = a->committed, zero = gm_load_relaxed(&a->index.zero_pages) << GM_PAGE_SHIFT;
     size_t backed = c > zero ? c - zero : 0;
-    return (backed >> GM_STATE_SHIFT) + (backed >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium + (c >> GM_PAGE_SHIFT) * 8 + (c >> GM_CHUNK_SHIFT) * sizeof(struct gm_pagebits);
+    return (backed >> GM_STATE_SHIFT) + (backed >> GM_STATE_MEDIUM_SHIFT) * sizeof *a->medium + (backed >> GM_PAGE_SHIFT) * sizeof *a->pages + (c >> GM_CHUNK_SHIFT) * sizeof(struct gm_pagebits);
 }

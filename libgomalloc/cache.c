@@ -34,7 +34,7 @@ static void *nothing[1];
 struct gm_cache gm_no_cache = {
     .top = { [0 ... GM_BINS - 1] = nothing },
     .limit = { [0 ... GM_BINS - 1] = nothing },
-    .until_sample = -1, /* never counted in */
+    .until_sample = INT64_MIN / 4, /* threads count down and up in it without order: it stays negative */
 };
 
 GM_TLS struct gm_cache *gm_tc = &gm_no_cache;

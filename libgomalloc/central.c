@@ -74,6 +74,7 @@ unsigned gm_central_refill(unsigned cls, struct gm_span **current, void **out, u
         gm_store_relaxed(current, s); /* read by idle.c */
         n = s ? gm_span_take(s, out, want) : 0;
     }
+    gm_heap_pay();
     if (n) gm_lists_count_out(c, cls, (int)n);
     return n;
 }
@@ -94,6 +95,7 @@ unsigned gm_central_take(unsigned cls, void **out, unsigned want) {
     unsigned n = gm_span_take_line(s, out, want);
     gm_lists_settle(c, s, gm_load_relaxed(&s->nfree));
     gm_unlock(&c->lock);
+    gm_heap_pay();
     gm_lists_count_out(c, cls, (int)n);
     return n;
 }

@@ -8,17 +8,18 @@
 #include "libgomalloc/cache.h"
 
 /* The slow halves, malloc.c and free.c. */
-GM_HIDDEN void *gm_alloc_slow(size_t n, size_t cls); /* the bin of cls is empty */
+GM_HIDDEN void *gm_alloc_slow(size_t n, size_t cls, struct gm_cache *c); /* n <= GM_SMALL_MAX; the bin of cls, c's, is empty */
+GM_HIDDEN void *gm_alloc_slow_medium(size_t n, size_t cls); /* the same above */
 GM_HIDDEN void *gm_alloc_more(size_t n);               /* n > GM_SMALL_MAX */
 GM_HIDDEN void gm_free_odd(void *p);                   /* no slot of ours starts at p that is allocated */
 GM_HIDDEN void gm_free_full(void *p, size_t cls);    /* the bin of cls has no room; 0: the first table says nothing of p; 1: as gm_free_odd */
 
-/* Pops a slot of class cls < GM_FIRST_MEDIUM for n bytes. */
-GM_INLINE void *gm_alloc_pop(struct gm_cache *c, size_t n, size_t cls) {
+/* Pops a slot of class cls < GM_FIRST_MEDIUM for n bytes; what `missed` answers, if there is none. */
+GM_INLINE void *gm_alloc_pop_or(struct gm_cache *c, size_t n, size_t cls, void *(*missed)(size_t, size_t, struct gm_cache *)) {
     void *p = *c->top[cls];
     GM_FORGET_RESULT(p);
     uintptr_t i = (uintptr_t)p >> GM_STATE_SHIFT; /* 0: NULL. The shift says so, and spares a test */
-    if (GM_UNLIKELY(i == 0)) return gm_alloc_slow(n, cls);
+    if (GM_UNLIKELY(i == 0)) return missed(n, cls, c);
     GM_FORGET(cls);
     gm_step_release(&c->top[cls], -1);
     GM_FORGET(cls);
@@ -29,11 +30,13 @@ GM_INLINE void *gm_alloc_pop(struct gm_cache *c, size_t n, size_t cls) {
     return p;
 }
 
+GM_INLINE void *gm_alloc_pop(struct gm_cache *c, size_t n, size_t cls) { return gm_alloc_pop_or(c, n, cls, gm_alloc_slow); }
+
 /* The same for the other classes. */
 GM_INLINE void *gm_alloc_pop_medium(struct gm_cache *c, size_t n, size_t cls) {
     void *p = *c->top[cls];
     struct gm_cache_more *more = c->more;
-    if (GM_UNLIKELY(p == NULL || more == NULL)) return gm_alloc_slow(n, cls);
+    if (GM_UNLIKELY(p == NULL || more == NULL)) return gm_alloc_slow_medium(n, cls);
     gm_step_release(&c->top[cls], -1);
     gm_count_add(&more->mallocs[cls - GM_FIRST_MEDIUM], 1);
     gm_count_add(&more->requested[cls - GM_FIRST_MEDIUM], n);

@@ -13,6 +13,7 @@
 #include "libgomalloc/nested.h"
 #include "libgomalloc/noscan.h"
 #include "libgomalloc/profile.h"
+#include "libgomalloc/small8.h"
 #include "libgomalloc/scavenge.h"
 
 static struct gm_foreign foreign;
@@ -85,8 +86,7 @@ static void free_slot(struct gm_span *s, void *p) {
     else gm_central_give(cls, &p, 1);
 }
 
-GM_NOINLINE void gm_free_odd(void *p) {
-    if (p == NULL) return;
+static GM_NOINLINE void free_odd(void *p) {
     struct gm_span *s;
     size_t usable;
     gm_hooks_freed(p);
@@ -114,6 +114,11 @@ GM_NOINLINE void gm_free_odd(void *p) {
     case GM_MISALIGNED: gm_misuse(GM_CRIME_FREE_MISALIGNED, p);
     case GM_UNKNOWN: gm_misuse(GM_CRIME_FREE_UNKNOWN, p);
     }
+}
+
+GM_NOINLINE void gm_free_odd(void *p) {
+    if (p == NULL || (!gm_load_relaxed(&gm_hooks.watched) && gm_small8_push(p))) return;
+    free_odd(p);
 }
 
 static GM_NOINLINE void free_full(void *p, unsigned cls) {
@@ -146,18 +151,9 @@ GM_NOINLINE void gm_free_full(void *p, size_t cls) {
 
 void gm_free(void *p) { gm_free_fast(p); }
 
-/* Programs that keep accounts ask this of every block, twice: of a plain slot up to 1 KiB the state byte says it, without a look at
- * page table and span. 0: not so plain. */
-static inline size_t plain_size(const void *p) {
-    uintptr_t i = gm_index16_checked(p);
-    if (i >= gm_load_relaxed(&gm_space.limit16)) return 0;
-    unsigned cls = gm_load_relaxed(&gm_space.state[i]) & GM_STATE_CLASS;
-    return cls > GM_CLASS_8 ? gm_class_size[cls] : 0;
-}
-
 size_t gm_usable_size(const void *p) {
     struct gm_span *s;
-    size_t usable = plain_size(p);
+    size_t usable = gm_plain_size(p); /* programs that keep accounts ask this of every block, twice */
     if (usable) return usable;
     if (p == NULL) return 0;
     switch (gm_what_is(p, &s, &usable)) {

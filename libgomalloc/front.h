@@ -29,6 +29,12 @@ bool gm_large_free(struct gm_span *s);
 void gm_large_release(struct gm_span *s);
 /* Zeroes a large object by giving its memory back, if it is large enough for that to be worth it. */
 bool gm_large_zero(void *p, size_t n);
+/* n lies within the pages that the object has, and is no less than when they were counted: then nothing changes,
+ * not even the count of what is asked for, which is exact only where that is wanted. */
+GM_INLINE bool gm_large_has_room(const struct gm_span *s, size_t n) {
+    return n >= s->requested && n <= gm_span_bytes(s) - gm_class_end_room && !gm_load_relaxed(&gm_always_slow) && !gm_load_relaxed(&gm_sampling) &&
+           !(s->flags & GM_SPAN_SAMPLED);
+}
 /* p or its new place, or NULL with ENOMEM and p as it was. n > GM_MEDIUM_MAX. */
 void *gm_large_realloc(struct gm_span *s, size_t n);
 
@@ -67,6 +73,17 @@ enum gm_what {
     GM_INTERIOR, GM_MISALIGNED, /* inside one */
     GM_UNKNOWN      /* in an arena, where nothing is */
 };
+/* Bytes of a plain live slot of the primary arena: its state says them, without a look at page table and span. 0: p is not so plain. */
+GM_INLINE size_t gm_plain_size(const void *p) {
+    uintptr_t i = gm_index16_checked(p);
+    if (i >= gm_load_relaxed(&gm_space.limit16)) return 0;
+    unsigned cls = gm_load_relaxed(&gm_space.state[i]) & GM_STATE_CLASS;
+    if (cls == 0) {
+        size_t word = gm_load_relaxed(gm_medium_at(i)) ^ (i & 63) << 8;
+        cls = word <= UINT8_MAX ? word & GM_STATE_CLASS : 0;
+    }
+    return cls > GM_CLASS_8 ? gm_class_size[cls] : 0;
+}
 /* A new block with p's first bytes; p is freed. */
 void *gm_realloc_move(void *p, size_t usable, size_t n);
 void *gm_realloc_foreign(void *p, size_t n);

@@ -1,5 +1,6 @@
 /* Giving free pages of the heap back to the kernel: which, in which order. See heap.c, and scavenge.c for when and
- * how much. With a chunk's pages go the slot states over them: a free page's are zero. */
+ * how much. With a chunk's pages go the slot states over them: a free page's are zero; and where several chunks in a row have gone,
+ * the rest of what is known of them. */
 #include "libgomalloc/heap.h"
 
 #include "libgomalloc/conf.h"
@@ -27,6 +28,48 @@ static size_t release_pages(struct gm_arena *a, size_t page, size_t n, size_t *f
     *from = gm_arena_page_of(a, start);
     return (end - start) >> GM_PAGE_SHIFT;
 }
+
+/* ---- tables over nothing */
+
+static bool tables_due;          /* chunks have gone back since the tables were looked at; heap lock */
+
+/* Of [from, to) the whole kernel pages go back; and those at its ends, `below` and `above` which there is nothing. */
+static void release_table(const void *from, const void *to, bool below, bool above) {
+    uintptr_t os_page = gm_os_page_size(), low = (uintptr_t)from, high = (uintptr_t)to;
+    low = below ? gm_align_down(low, os_page) : gm_align_up(low, os_page);
+    high = above ? gm_align_up(high, os_page) : gm_align_down(high, os_page);
+    if (low < high) gm_os_release((void *)low, high - low);
+}
+
+/* Nothing is in use of the pages [page, end) nor backed: their entries are 0, or say that an object was freed there long ago, and
+ * their states are 0. They are written under the heap lock, which is held, or by whoever has memory there. That the heap's pages
+ * go once more, in one piece, costs nothing and lets newer kernels (6.14) take the page tables as well. */
+static void release_tables_of(struct gm_arena *a, size_t page, size_t end) {
+    uintptr_t start = a->base + (page << GM_PAGE_SHIFT), stop = a->base + (end << GM_PAGE_SHIFT);
+    bool last = stop == a->base + a->committed;
+    release_table(&a->pages[page], &a->pages[end], false, last);
+    release_table(gm_arena_medium_of(a, stop) + 1, gm_arena_medium_of(a, start) + 1, last, false);
+    release_table(gm_arena_state_of(a, start), gm_arena_state_of(a, stop), false, last);
+    release_table((void *)start, (void *)stop, false, false);
+}
+
+void gm_heap_release_tables(void) {
+    gm_heap_lock();
+    for (struct gm_arena *a = gm_arena_next(NULL); a && tables_due; a = gm_arena_next(a)) {
+        size_t pages = a->committed >> GM_PAGE_SHIFT, from = 0; /* of the run that goes on at `page` */
+        for (size_t page = 0, next; page < pages; page = next) {
+            next = gm_min(page + GM_CHUNK_PAGES, pages);
+            bool gone = gm_pagebits_all(a->index.bits[page / GM_CHUNK_PAGES].zero, 0, (unsigned)(next - page));
+            size_t end = gone ? next : page;
+            if ((!gone || next == pages) && end > from) release_tables_of(a, from, end);
+            if (!gone) from = next;
+        }
+    }
+    tables_due = false;
+    gm_heap_unlock();
+}
+
+/* ---- pages */
 
 enum pass { EVERYTHING, WHOLE_CHUNKS, SPARSE_CHUNKS };
 
@@ -84,6 +127,7 @@ static size_t scavenge(enum pass pass, size_t want, uint64_t until) {
             gm_heap_lock();
             gm_pageindex_give(&a->index, page, n, false);
             if (released) gm_pageindex_mark_zero(&a->index, from, released);
+            if (released >= GM_CHUNK_PAGES) tables_due = true;
             gm_heap_went_back(released << GM_PAGE_SHIFT, lazily);
             gm_heap_unlock();
             done += released << GM_PAGE_SHIFT;
@@ -101,14 +145,15 @@ size_t gm_heap_scavenge_idle(size_t want, uint64_t until) {
     return done < want ? done + scavenge(SPARSE_CHUNKS, want - done, until) : done;
 }
 
-/* The heap has grown by `grown` bytes although pages lie idle: they do not fit what is asked for. What
- * exceeds 1/16 of the memory in use goes back to the kernel, up to what the heap has grown by, so that the
- * peak of the resident memory stays near what is in use. The total given back this way is bounded by the
- * heap's size, and so is its cost.
- * While much lies free in spans, what is taken of pages that had gone back counts as growth too: as the lowest fitting
- * run is taken whether memory stands behind it or not, idle pages elsewhere would add to the peak. */
-void gm_heap_pay_for_growth(size_t grown) {
+/* The heap has grown although pages lie idle: they do not fit what is asked for. What exceeds 1/16 of the memory in use goes
+ * back to the kernel, up to what the heap has grown by, so that the peak of the resident memory stays near what is in use. The
+ * total given back this way is bounded by the heap's size, and so is its cost.
+ * While much lies free in spans, what is taken of memory that had gone back, as pages or as holes in spans, counts as growth too: as
+ * the lowest fitting run is taken whether memory stands behind it or not, idle pages elsewhere would add to the peak. At other
+ * times it does not: a program that builds and drops large structures in turn would fault them all in anew each time. */
+void gm_heap_pay_now(void) {
     enum { SLACK = 1 << 20 };
+    size_t owed = gm_exchange_acquire(&gm_heap_owed, 0);
     gm_huge_consider();
     gm_heap_lock();
     const struct gm_pageindex *ix = &gm_space.primary.index;
@@ -116,5 +161,5 @@ void gm_heap_pay_for_growth(size_t grown) {
     size_t allowed = (gm_space.primary.committed - (ix->free_pages << GM_PAGE_SHIFT)) / 16 + SLACK;
     if (gm_load_relaxed(&gm_heap_crowded)) allowed = SLACK;
     gm_heap_unlock();
-    if (dirty > allowed) gm_heap_scavenge(gm_min(grown, dirty - allowed));
+    if (dirty > allowed) gm_heap_scavenge(gm_min(owed, dirty - allowed));
 }

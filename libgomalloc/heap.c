@@ -30,7 +30,7 @@ static size_t memory_limit = SIZE_MAX;
 enum { ASK_FROM = 4 << 20 };
 const struct gm_heap_roots gm_heap_roots = { &stats, &pace, &memory_limit };
 bool gm_heap_pending, gm_heap_fallen;
-size_t gm_heap_fresh;
+size_t gm_heap_fresh, gm_heap_owed;
 uint64_t gm_heap_unbacked;
 bool gm_heap_crowded, gm_heap_urgent;
 uint32_t gm_heap_squeezes;
@@ -123,30 +123,19 @@ static void keep_limit(void) {
     if (want > dirty) squeeze(want - dirty);
 }
 
-/* While the heap is crowded: what it has taken of unbacked pages, in pieces worth a look; else 0. Heap lock. */
-static size_t owed(size_t pages) {
-    static size_t bytes;
-    size_t due = bytes + (pages << GM_PAGE_SHIFT);
-    bytes = due < GM_GROW_STEP ? due : 0;
-    return due - bytes;
-}
-
 /* Gives the record its pages, where `room` more are free behind them. False: out of memory. Heap lock. */
-static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t align_pages, bool anywhere, bool *zero,
-                         size_t *grown) {
+static bool place_locked(struct gm_span *s, size_t npages, size_t room, size_t align_pages, bool anywhere, bool *zero) {
     size_t page, had = gm_space.primary.committed;
-    *grown = 0;
     struct gm_arena *a = gm_grow_find(npages + room, align_pages, anywhere, &page);
     if (!a) return false;
-    *grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0;
-    size_t unbacked = a->index.zero_pages;
+    size_t grown = gm_space.primary.committed > had ? gm_space.primary.committed - had : 0, unbacked = a->index.zero_pages;
     *zero = gm_pageindex_take(&a->index, page, npages) == npages && !lazily_released;
     bool crowded = gm_load_relaxed(&gm_heap_crowded);
     gm_huge_placed(a, page, npages, s->cls != 0 && !crowded);
     unbacked -= a->index.zero_pages;
     gm_count_add(&gm_heap_unbacked, unbacked << GM_PAGE_SHIFT);
     gm_count_add(&gm_heap_fresh, (crowded ? npages : unbacked) << GM_PAGE_SHIFT);
-    if (crowded) *grown = owed(unbacked);
+    gm_add_relaxed(&gm_heap_owed, crowded ? unbacked << GM_PAGE_SHIFT : grown);
     note_need((ptrdiff_t)npages);
     s->arena = a;
     gm_store_relaxed(&s->start, a->base + (page << GM_PAGE_SHIFT));
@@ -175,8 +164,8 @@ static bool has_backed(size_t npages) {
 }
 
 /* Behind the lock: what growth costs is paid, and a span that found no place is none. */
-static struct gm_span *settled(struct gm_span *s, bool placed, size_t grown) {
-    if (grown) gm_heap_pay_for_growth(grown);
+static struct gm_span *settled(struct gm_span *s, bool placed) {
+    gm_heap_pay();
     if (GM_UNLIKELY(gm_load_relaxed(&memory_limit) != SIZE_MAX)) keep_limit();
     if (placed) return s;
     gm_span_delete(s);
@@ -185,7 +174,6 @@ static struct gm_span *settled(struct gm_span *s, bool placed, size_t grown) {
 
 struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags) {
     bool zero;
-    size_t grown;
     struct gm_span *s = gm_span_new(cls);
     if (!s) return NULL;
     s->flags = (uint8_t)flags;
@@ -193,9 +181,9 @@ struct gm_span *gm_heap_alloc_small(unsigned cls, bool anywhere, unsigned flags)
     gm_lock(&heap_lock);
     if (pages < gm_class_pages[cls] && !(flags & GM_HEAP_SHORT) && has_backed(gm_class_pages[cls])) pages = gm_class_pages[cls];
     if (pages < gm_class_pages[cls]) gm_span_shorten(s, (unsigned)gm_min((pages << GM_PAGE_SHIFT) / gm_class_size[cls], s->nslots));
-    bool placed = place_locked(s, pages, 0, 1, anywhere, &zero, &grown);
+    bool placed = place_locked(s, pages, 0, 1, anywhere, &zero);
     gm_unlock(&heap_lock);
-    return settled(s, placed, grown);
+    return settled(s, placed);
 }
 
 struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t requested, unsigned flags, bool *zero) {
@@ -204,9 +192,9 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
     s->requested = requested;
     s->flags = (uint8_t)flags;
     gm_lock(&heap_lock);
-    size_t grown, room = flags & GM_HEAP_ROOM ? npages / 2 : 0;
-    bool placed = place_locked(s, npages, room, align_pages, true, zero, &grown) ||
-                  (room && place_locked(s, npages, 0, align_pages, true, zero, &grown));
+    size_t room = flags & GM_HEAP_ROOM ? npages / 2 : 0;
+    bool placed = place_locked(s, npages, room, align_pages, true, zero) ||
+                  (room && place_locked(s, npages, 0, align_pages, true, zero));
     if (placed) {
         stats.large_mallocs++;
         stats.large_requested += requested;
@@ -216,7 +204,7 @@ struct gm_span *gm_heap_alloc_large(size_t npages, size_t align_pages, size_t re
         stats.large_total += npages << GM_PAGE_SHIFT;
     }
     gm_unlock(&heap_lock);
-    return settled(s, placed, grown);
+    return settled(s, placed);
 }
 
 bool gm_heap_zero_by_release(struct gm_span *s) {

@@ -59,9 +59,17 @@ size_t gm_heap_scavenge_idle(size_t want, uint64_t until);
 
 /* As the first, until the clock says `until`. */
 size_t gm_heap_scavenge_until(size_t want, uint64_t until);
+/* Behind any of them, when nothing more is to go back soon: the tables over chunks that have gone go as well. */
+void gm_heap_release_tables(void);
 
-/* The heap has grown by so many bytes: as many that lie idle go back. */
-void gm_heap_pay_for_growth(size_t grown);
+/* Atomic: bytes by which the heap has grown (giveback.c says what counts) and for which nothing has been given back yet. */
+extern GM_HIDDEN size_t gm_heap_owed;
+enum { GM_HEAP_OWED_MOST = 64 * 1024 };
+/* As many that lie idle go back. No lock is held. */
+void gm_heap_pay_now(void);
+GM_INLINE void gm_heap_pay(void) {
+    if (GM_UNLIKELY(gm_load_relaxed(&gm_heap_owed) >= GM_HEAP_OWED_MOST)) gm_heap_pay_now();
+}
 
 /* What the scavenger decides by. */
 struct gm_heap_need {

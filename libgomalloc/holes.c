@@ -84,6 +84,8 @@ unsigned gm_holes_cede(struct gm_span *s) {
 
 void gm_holes_forget(struct gm_span *s) {
     if (s->cls == GM_CLASS_8 || s->gone == 0) return;
-    gm_heap_count_holes(-(ptrdiff_t)(gm_popcount(s->gone) * gm_os_page_size()));
+    size_t bytes = gm_popcount(s->gone) * gm_os_page_size();
+    gm_heap_count_holes(-(ptrdiff_t)bytes);
+    if (gm_load_relaxed(&gm_heap_crowded)) gm_add_relaxed(&gm_heap_owed, bytes); /* paid for when the lock is free */
     s->gone = 0;
 }

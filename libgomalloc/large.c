@@ -132,13 +132,6 @@ static size_t with_room(size_t pages, size_t before) {
     return pages > before && pages - before <= room && !gm_load_relaxed(&gm_hooks.on) ? pages + room : pages;
 }
 
-/* What the object asks for lies within the pages that it has, and is no less than when they were counted: then nothing changes,
- * not even the count of what is asked for, which is exact only where that is wanted. */
-static bool has_room(const struct gm_span *s, size_t n) {
-    return n >= s->requested && pages_of(n) <= s->npages && !gm_load_relaxed(&gm_always_slow) && !gm_load_relaxed(&gm_sampling) &&
-           !(s->flags & GM_SPAN_SAMPLED);
-}
-
 /* Where such an object goes when it has to move: else it would move again at its next step, to the next hole just large
  * enough. */
 static unsigned place_for(size_t pages, size_t before) { return with_room(pages, before) > pages ? GM_HEAP_ROOM : 0; }
@@ -150,7 +143,7 @@ static bool resize(struct gm_span *s, size_t n) {
 
 void *gm_large_realloc(struct gm_span *s, size_t n) {
     if (n > LARGE_MAX) return gm_out_of_memory();
-    if (has_room(s, n)) return (void *)s->start;
+    if (gm_large_has_room(s, n)) return (void *)s->start;
     if (gm_nested()) return gm_realloc_move((void *)s->start, gm_span_bytes(s), n);
     uintptr_t old = s->start;
     size_t before = s->npages;

@@ -104,6 +104,7 @@
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/profile.h"
+#include "libgomalloc/small8.h"
 #include "libgomalloc/scavenge.h"
 
 GM_COLD void *gm_out_of_memory(void) {
@@ -189,20 +190,29 @@ static GM_NOINLINE void *alloc_counted(size_t n, unsigned cls, bool exactly) {
     return p;
 }
 
-/* Of a malloc that was told class 0: to count, and pop. If there is no slot that comes back as an ordinary miss, and is not
- * counted again. */
-static inline void *alloc_sampled(size_t n) {
-    struct gm_cache *c = gm_load_relaxed(&gm_tc);
-    int64_t left = gm_load_relaxed(&c->until_sample) - (int64_t)n;
-    if (GM_UNLIKELY(left < 0 || n > GM_SMALL_MAX)) return alloc_counted(n, gm_class_of(n), false); /* gm_no_cache: always */
-    gm_store_relaxed(&c->until_sample, left);
-    return gm_alloc_pop(c, n, gm_classes_true->small[n]);
+/* An ordinary miss, or what was told class 0 and is to be sampled, or cannot be counted here (no cache, no distance drawn). */
+static GM_NOINLINE void *alloc_uncounted(size_t n, size_t cls, struct gm_cache *c) {
+    gm_count_add(&c->until_sample, (int64_t)n);
+    return cls ? alloc_missed(n, (unsigned)cls, false) : alloc_counted(n, gm_class_of(n), false);
+}
+static GM_NOINLINE void *alloc_missed_small(size_t n, size_t cls, struct gm_cache *c) {
+    void *p;
+    return cls == GM_CLASS_8 && (p = gm_small8_pop(c, n)) != NULL ? p : alloc_missed(n, (unsigned)cls, false);
 }
 
-/* A miss; or, while allocations are sampled, every one. */
-GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls) {
-    if (GM_UNLIKELY(cls == 0)) return alloc_sampled(n);
-    return alloc_missed(n, (unsigned)cls, false);
+/* A miss; or, while allocations are sampled, every one, told class 0: to count, and pop. There every instruction is one in every
+ * malloc, so the one comparison tells both: while they are not sampled, until_sample is negative (gm_no_cache's always), and where
+ * some is left over from when they were, a miss comes here a few times for nothing. */
+GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls, struct gm_cache *c) {
+    void *p;
+    if (cls == GM_CLASS_8 && (p = gm_small8_pop(c, n)) != NULL) return p;
+    if (GM_UNLIKELY(gm_count_down(&c->until_sample, (int64_t)n))) return alloc_uncounted(n, cls, c);
+    cls = gm_classes_true->small[n];
+    return gm_alloc_pop_or(c, n, cls, alloc_missed_small);
+}
+
+GM_NOINLINE void *gm_alloc_slow_medium(size_t n, size_t cls) {
+    return cls ? alloc_missed(n, (unsigned)cls, false) : alloc_counted(n, gm_class_of(n), false);
 }
 
 GM_NOINLINE void *gm_alloc_more(size_t n) {

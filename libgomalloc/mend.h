@@ -4,7 +4,7 @@
 
 #include "libgomalloc/base/compiler.h"
 
-/* A copy has gone: everything is looked through from the beginning. Any thread. */
+/* A copy has gone: everything is looked through from the beginning. Any thread, which wakes the scavenger's then. */
 void gm_mend_begin(void);
 /* There is another copy: what is made whole now would be split again. */
 void gm_mend_stop(void);

@@ -39,10 +39,11 @@ struct gm_pageindex {
     struct gm_pagebits *all_bits;
 };
 
-enum { GM_PAGEINDEX_SMALL = 16, GM_PAGEINDEX_SMALL_NODES = 16 + 2 + (GM_PAGEINDEX_LEVELS - 2) };
+/* The bits last: the heap touches as much of them as it has grown to. */
+enum { GM_PAGEINDEX_SMALL = 64, GM_PAGEINDEX_SMALL_NODES = 64 + 8 + (GM_PAGEINDEX_LEVELS - 2) };
 struct gm_pageindex_small {
-    struct gm_pagebits bits[GM_PAGEINDEX_SMALL];
     struct gm_pagesum nodes[GM_PAGEINDEX_SMALL_NODES];
+    struct gm_pagebits bits[GM_PAGEINDEX_SMALL];
 };
 
 /* Bytes of memory needed for all summaries of `chunks` chunks (the bitmaps not counted). */

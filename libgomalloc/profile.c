@@ -2,7 +2,7 @@
  *
  * WHO COUNTS. While no profile is wanted nothing on the hit paths knows of it. While one is, the table by which malloc's
  * hit path finds a size's class is all zeros (gm_class_divert), and class 0 is always empty: so every malloc falls through to
- * its slow half, which counts the bytes down to the next sample and pops from the thread's cache. That is some fifteen
+ * its slow half, which counts the bytes down to the next sample and pops from the thread's cache. That is some ten
  * instructions. Frees stay on their hit path. All threads turn at once.
  *
  * SAMPLES. The distance between two is drawn from the exponential distribution with the mean `rate`, which makes each

@@ -26,9 +26,32 @@ void *gm_realloc_move(void *p, size_t usable, size_t n) {
     return q;
 }
 
-void *gm_realloc(void *p, size_t n) {
+/* A live object that is not large. */
+static void *realloc_small(struct gm_span *s, void *p, size_t usable, size_t n) {
+    if (worth_keeping(n, usable)) {
+        if (GM_UNLIKELY(gm_load_relaxed(&gm_always_slow))) {
+            gm_exact_free(p, usable);
+            gm_exact_alloc(p, usable, n);
+        }
+        return p;
+    }
+    if (s && gm_span_is_odd(s)) return gm_odd_realloc(s, p, usable, n);
+    return gm_realloc_move(p, usable, n);
+}
+
+/* The record of the live large object of the primary arena that starts at p, if the page table says so at once; else NULL. */
+static inline struct gm_span *plain_large(const void *p) {
+    uintptr_t at = (uintptr_t)p;
+    if (at & (GM_PAGE_SIZE - 1) || gm_index16(p) >= gm_load_relaxed(&gm_space.limit16)) return NULL;
+    uint64_t e = gm_load_acquire(&gm_space.primary.pages[gm_arena_page_of(&gm_space.primary, at)]); /* acquire: as gm_span_of */
+    struct gm_span *s = e > GM_ENTRY_FREED && gm_entry_class(e) == 0 ? gm_entry_span(e) : NULL;
+    return s && s->start == at && gm_load_relaxed(&s->state) ? s : NULL;
+}
+
+/* `usable`: of a plain slot, else 0. */
+static GM_NOINLINE void *realloc_else(void *p, size_t usable, size_t n) {
     struct gm_span *s;
-    size_t usable = 0;
+    if (usable) return realloc_small(NULL, p, usable, n);
     if (p == NULL) return gm_alloc(n);
     switch (gm_what_is(p, &s, &usable)) {
     case GM_FOREIGN: return gm_realloc_foreign(p, n);
@@ -37,19 +60,19 @@ void *gm_realloc(void *p, size_t n) {
         if (n > GM_MEDIUM_MAX) return gm_large_realloc(s, n);
         return gm_realloc_move(p, usable, n);
     case GM_SLOT: case GM_SMALL8: case GM_TINY: case GM_NESTED:
-        if (worth_keeping(n, usable)) {
-            if (gm_load_relaxed(&gm_always_slow)) {
-                gm_exact_free(p, usable);
-                gm_exact_alloc(p, usable, n);
-            }
-            return p;
-        }
-        if (s && gm_span_is_odd(s)) return gm_odd_realloc(s, p, usable, n);
-        return gm_realloc_move(p, usable, n);
+        return realloc_small(s, p, usable, n);
     case GM_FREED: gm_misuse(GM_CRIME_REALLOC_FREED, p);
     case GM_INTERIOR: gm_misuse(GM_CRIME_REALLOC_INTERIOR, p);
     case GM_MISALIGNED: gm_misuse(GM_CRIME_REALLOC_MISALIGNED, p);
     case GM_UNKNOWN: break;
     }
     gm_misuse(GM_CRIME_REALLOC_UNKNOWN, p);
+}
+
+void *gm_realloc(void *p, size_t n) {
+    size_t usable = gm_plain_size(p);
+    struct gm_span *s;
+    if (GM_LIKELY(usable != 0 && worth_keeping(n, usable) && !gm_load_relaxed(&gm_always_slow))) return p;
+    if (n > GM_MEDIUM_MAX && (s = plain_large(p)) != NULL) return gm_large_has_room(s, n) ? p : gm_large_realloc(s, n);
+    return realloc_else(p, usable, n);
 }

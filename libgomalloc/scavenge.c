@@ -80,7 +80,10 @@ static uint64_t step(void) {
     uint64_t now = gm_os_nanotime();
     size_t excess = excess_of(&need);
     uint64_t budget = gm_pace_budget(&pace, now, excess, need.goal);
-    if (excess == 0) return LOOK_NS;
+    if (excess == 0) {
+        gm_heap_release_tables();
+        return LOOK_NS;
+    }
     size_t done;
     uint64_t start = gm_os_thread_time(); /* on a busy machine the clock would charge us with others' time */
     if (gm_conf.scavenge == GM_SCAVENGE_EAGER) done = gm_heap_scavenge(excess);
@@ -178,6 +181,7 @@ uint64_t gm_scavenge_asleep(unsigned looks) {
     if (looks == GM_SCAVENGE_LOOKS) { /* for five seconds nobody has needed anything */
         if (tidy_above) released_bytes += tidy_above(now + SECOND_NS / 50, true);
         released_bytes += gm_heap_scavenge_until(SIZE_MAX, now + SECOND_NS / 20);
+        gm_heap_release_tables();
         gm_store_relaxed(&worked_ns, worked_ns + (gm_os_thread_time() - start));
     } else {
         step();
@@ -189,6 +193,7 @@ uint64_t gm_scavenge_asleep(unsigned looks) {
 size_t gm_scavenge_all(void) {
     size_t done = tidy_above ? tidy_above(UINT64_MAX, true) : 0;
     done += gm_heap_scavenge(SIZE_MAX);
+    gm_heap_release_tables();
     if (gm_conf.scavtrace && begin()) {
         released_bytes += done;
         trace(true, gm_os_nanotime());

@@ -1,41 +1,28 @@
 /* Objects of at most 8 bytes: class 8, two slots to a state byte. See malloc.c for the overview.
  *
  * The flat table of states has one byte per 16 bytes of heap, so it cannot tell these slots apart. Their
- * states live in a side table of the span, one byte a slot, and both fast paths fall through to
- * here: malloc because bin[1] is always empty, free because the flat table says 0 throughout such a
- * span. Still no lock and no atomic read-modify-write, only some fifteen instructions more; in
- * return a short string costs 9 bytes instead of 17 (the C library: 32). */
+ * states live in a side table of the span, one byte a slot, and both fast paths fall through to their slow halves:
+ * malloc because bin[1] is always empty, free because the flat table says 0 throughout such a
+ * span. These look first whether it is such a slot (small8.h): still no lock and no atomic read-modify-write, only some
+ * thirty instructions more for a pair; in return a short string costs 9 bytes instead of 17 (the C library: 32). */
+#include "libgomalloc/small8.h"
+
 #include "libgomalloc/central.h"
-#include "libgomalloc/fastpath.h"
 #include "libgomalloc/front.h"
 #include "libgomalloc/profile.h"
 
-static uint8_t *state_of(const struct gm_span *s, uintptr_t p) {
-    return (uint8_t *)s->side + ((p - s->start) >> 3);
-}
-
-void gm_small8_set(struct gm_span *s, uintptr_t p, uint8_t state) { gm_store_relaxed(state_of(s, p), state); }
+void gm_small8_set(struct gm_span *s, uintptr_t p, uint8_t state) { gm_store_relaxed(gm_small8_state_of(s, p), state); }
 
 void *gm_small8_alloc(struct gm_cache *c, size_t n) {
-    void *p = *c->top[GM_BIN_8];
-    if (GM_UNLIKELY(p == NULL)) {
-        if (!gm_cache_refill(c, GM_CLASS_8)) return NULL;
-        p = *c->top[GM_BIN_8];
-    }
-    gm_store_relaxed(&c->top[GM_BIN_8], c->top[GM_BIN_8] - 1);
-    const struct gm_arena *a = &gm_space.primary;
-    struct gm_span *s = gm_entry_span(gm_load_relaxed(&a->pages[gm_arena_page_of(a, (uintptr_t)p)]));
-    gm_small8_set(s, (uintptr_t)p, (uint8_t)(GM_CLASS_8 | c->colour));
-    gm_count_add(&c->mallocs[GM_CLASS_8], 1);
-    gm_count_add(&c->requested[GM_CLASS_8], n);
-    return p;
+    void *p = gm_small8_pop(c, n);
+    return p || !gm_cache_refill(c, GM_CLASS_8) ? p : gm_small8_pop(c, n);
 }
 
-uint8_t gm_small8_state(const struct gm_span *s, uintptr_t p) { return gm_load_relaxed(state_of(s, p)); }
-bool gm_small8_live(const struct gm_span *s, uintptr_t p) { return gm_load_relaxed(state_of(s, p)) != 0; }
+uint8_t gm_small8_state(const struct gm_span *s, uintptr_t p) { return gm_load_relaxed(gm_small8_state_of(s, p)); }
+bool gm_small8_live(const struct gm_span *s, uintptr_t p) { return gm_small8_state(s, p) != 0; }
 
 bool gm_small8_free(struct gm_span *s, uintptr_t p) {
-    uint8_t *state = state_of(s, p);
+    uint8_t *state = gm_small8_state_of(s, p);
     uint8_t was = gm_load_relaxed(state);
     if (was == 0) return false;
     gm_store_relaxed(state, 0);

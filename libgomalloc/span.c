@@ -8,14 +8,12 @@
 
 /* Records by words of home bits: most classes need one to three (up to 192 slots), 16 bytes needs 8,
  * 8 bytes 16. Large spans use the smallest. */
-enum { KINDS = 4 };
-static const unsigned kind_words[KINDS] = { 1, 3, 9, 17 };
-static struct gm_fix records[KINDS] = {
-    GM_FIX_INIT_OWN(64, 64), GM_FIX_INIT_OWN(128, 64), GM_FIX_INIT_OWN(128, 64), GM_FIX_INIT_OWN(192, 64),
-};
+enum { KINDS = 3 };
+static const unsigned kind_words[KINDS] = { 1, 9, 17 };
+static struct gm_fix records[KINDS] = { GM_FIX_INIT_OWN(64, 64), GM_FIX_INIT_OWN(128, 64), GM_FIX_INIT_OWN(192, 64) };
 static struct gm_fix sides8 = GM_FIX_INIT_OWN(GM_SIDE_SMALL8, 64), sides_tiny = GM_FIX_INIT_OWN(GM_SIDE_TINY, 64);
 
-const struct gm_fix *const gm_span_roots[GM_SPAN_FIXES] = { &records[0], &records[1], &records[2], &records[3], &sides8, &sides_tiny };
+const struct gm_fix *const gm_span_roots[GM_SPAN_FIXES] = { &records[0], &records[1], &records[2], &sides8, &sides_tiny };
 
 static unsigned kind_of(unsigned nwords) {
     unsigned k = 0;
@@ -80,23 +78,17 @@ struct gm_span *gm_span_of(const struct gm_arena *a, uintptr_t p) {
 
 unsigned gm_span_take(struct gm_span *s, void **out, unsigned want) {
     unsigned n = 0, size = gm_class_size[s->cls];
+    void **to = out + want; /* filled from its end */
     for (unsigned w = 0; w < s->nwords && n < want; w++) {
-        uint64_t bits = gm_load_relaxed(&s->home[w]), taken = 0;
-        for (; bits && n < want; bits &= bits - 1, n++) {
-            unsigned b = gm_low_bit(bits);
-            taken |= UINT64_C(1) << b;
-            out[n] = (void *)(s->start + (size_t)(w * 64 + b) * size);
-        }
+        uint64_t bits = gm_load_relaxed(&s->home[w]), left = bits;
+        uintptr_t first = s->start + (size_t)w * 64 * size;
+        for (; left && n < want; left &= left - 1, n++) *--to = (void *)(first + (size_t)gm_low_bit(left) * size);
         /* acquire: pairs with the release in gm_span_give: whoever gave the slot is done with it.
          * Only we clear bits, so each one seen above is still set. */
-        if (taken) gm_and_acquire(&s->home[w], ~taken);
+        if (bits != left) gm_and_acquire(&s->home[w], ~(bits ^ left));
     }
     if (n) gm_sub_relaxed(&s->nfree, n);
-    for (unsigned i = 0; i < n / 2; i++) {
-        void *p = out[i];
-        out[i] = out[n - 1 - i];
-        out[n - 1 - i] = p;
-    }
+    if (n < want) memmove(out, to, n * sizeof *out);
     return n;
 }
 
@@ -125,14 +117,17 @@ static void set_home(struct gm_span *s, unsigned word, uint64_t bits) {
 }
 
 unsigned gm_span_give(struct gm_span *s, void **slots, unsigned n, unsigned *given) {
-    unsigned i = 0, word = 0;
+    /* What of the record does not change meanwhile: else it would be read again behind each atomic store. */
+    uintptr_t start = s->start, bytes = gm_span_bytes(s);
+    uint64_t reciprocal = gm_class_reciprocal[s->cls];
+    unsigned ceded = gm_span_ceded(s), i = 0, word = 0;
     uint64_t bits = 0;
     for (; i < n; i++) {
-        uintptr_t p = (uintptr_t)slots[i];
-        if (!gm_span_holds(s, p)) break;
-        unsigned index = gm_span_index(s, p);
+        uintptr_t offset = (uintptr_t)slots[i] - start;
+        if (offset >= bytes || (ceded && ceded >> (offset >> GM_PAGE_SHIFT) & 1)) break;
+        unsigned index = (unsigned)(offset * reciprocal >> 32);
         uint64_t bit = UINT64_C(1) << (index & 63);
-        GM_ASSERT(gm_span_slot(s, index) == p);
+        GM_ASSERT(gm_span_slot(s, index) == (uintptr_t)slots[i]);
         if (bits && index / 64 != word) {
             set_home(s, word, bits);
             bits = 0;

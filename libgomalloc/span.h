@@ -106,7 +106,7 @@ void gm_span_delete(struct gm_span *s);
 /* Bytes of all records handed out. */
 size_t gm_span_record_bytes(void);
 /* The kinds of records that counts, for a reader in another process (endpoint.h). */
-#define GM_SPAN_FIXES 6
+#define GM_SPAN_FIXES 5
 extern GM_HIDDEN const struct gm_fix *const gm_span_roots[GM_SPAN_FIXES];
 
 /* Takes up to `want` home slots, lowest first, and stores their addresses so that a stack filled with

@@ -54,14 +54,20 @@ static bool is_readable(uintptr_t at) {
 struct walk { uintptr_t known_page; };
 #define NO_PAGE UINTPTR_MAX
 
+static GM_NOINLINE bool know_page(struct walk *w, uintptr_t at) {
+    if (!is_readable(at)) return false;
+    w->known_page = at >> 12;
+    return true;
+}
+
 /* Reads others' frames, redzones and all: nothing for a sanitizer to judge. */
-__attribute__((no_sanitize("address", "thread"))) static bool read_word(struct walk *w, uintptr_t at, uintptr_t *out) {
-    uintptr_t page = at >> 12;
-    if (at & 7) return false;
-    if (page != w->known_page) {
-        if (!is_readable(at)) return false;
-        w->known_page = page;
-    }
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+__attribute__((no_sanitize("address", "thread"))) static
+#else
+GM_INLINE
+#endif
+bool read_word(struct walk *w, uintptr_t at, uintptr_t *out) {
+    if (at & 7 || (at >> 12 != w->known_page && !know_page(w, at))) return false;
     *out = *(const uintptr_t *)at;
     return true;
 }

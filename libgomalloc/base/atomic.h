@@ -37,9 +37,11 @@
 #if defined(__SANITIZE_THREAD__)
 #define gm_peek(x) gm_load_relaxed(&(x))
 #define gm_count_add(p, v) gm_store_relaxed((p), gm_load_relaxed(p) + (v))
+#define gm_count_down(p, v) (gm_count_add((p), -(v)), gm_load_relaxed(p) < 0)
 #else
 #define gm_peek(x) (x)
 #define gm_count_add(p, v) ((void)(*(p) += (v)))
+#define gm_count_down(p, v) ((*(p) -= (v)) < 0)
 #endif
 
 /* gm_step_release(p, v): *p += v by its only writer, behind everything that stands before it. The value is read anew:

@@ -172,8 +172,10 @@ static void *give_raw_birth(void *arg) { return NULL; }
 /* ---- processes */
 
 static sem_t sem;
+static atomic_int blocking; /* threads that have nothing before them but sem_wait */
 static void *block(void *arg) {
     struct hide_object *mine = grow(7000, 50);
+    blocking++;
     while (!leave) sem_wait(&sem);
     expect(is_whole(mine, 7000, 50));
     return NULL;
@@ -238,6 +240,7 @@ TEST_LIMIT(a_fork_from_a_handler_in_a_call, 60) {
     kept = grow(1000, 50);
     pthread_t t = start(block, NULL), collector = start(collect, NULL);
     sigaction(SIGUSR1, &a, NULL);
+    while (!blocking) usleep(1000);
     for (int i = 0; i < 5; i++) {
         answered = 0;
         usleep(20000);
@@ -249,6 +252,32 @@ TEST_LIMIT(a_fork_from_a_handler_in_a_call, 60) {
     sem_post(&sem);
     pthread_join(t, NULL);
     pthread_join(collector, NULL);
+}
+
+/* From a handler that interrupted the allocator, which may hold any of its locks: nothing is collected, and nobody waits for ever. */
+static void collect_here(int signal) {
+    gogc_collect();
+    answered++;
+}
+static void *allocate(void *arg) {
+    while (!leave)
+        for (size_t n = 2000; n < 200000; n *= 2) {
+            void *p = malloc(n);
+            __asm__ volatile("" : : "r"(p) : "memory");
+            free(p);
+        }
+    return NULL;
+}
+TEST_LIMIT(a_handler_in_the_allocator_collects, 60) {
+    struct sigaction a = {.sa_handler = collect_here};
+    sigaction(SIGUSR1, &a, NULL);
+    pthread_t t = start(allocate, NULL);
+    for (int i = 0; i < 300; i++) {
+        pthread_kill(t, SIGUSR1);
+        while (answered <= i) usleep(100);
+    }
+    leave = 1;
+    pthread_join(t, NULL);
 }
 
 /* The child of vfork blocks in wrapped calls on its parent's stack and storage, and may die in one. */

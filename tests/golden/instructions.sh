@@ -36,4 +36,7 @@ within() { # MODE BUDGET
 check lifo_pairs within lifo 31
 check batches_of_100 within batch 31
 check random_sizes within random 34
+check up_to_8_bytes within short 114
+check above_1_KiB within medium 77
+check realloc_in_place within regrow 75
 plan

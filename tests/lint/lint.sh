@@ -31,7 +31,7 @@ front     alloc fastpath front malloc free realloc align large small8 tiny exact
 declare -A may=(
     [preload]='preload/* libgomalloc/alloc.h libgomalloc/fastpath.h libgomalloc/hooks.h libgomalloc/conf.h
         libgomalloc/stats_format.h libgomalloc/gomalloc.h gc/gogc.h gc/cycle.h sched/gosched.h libgomalloc/base/* libgomalloc/os/*'
-    [gc]='gc/* libgomalloc/gcview.h libgomalloc/hooks.h libgomalloc/endpoint.h libgomalloc/alloc.h libgomalloc/noscan.h libgomalloc/meta.h libgomalloc/conf.h libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
+    [gc]='gc/* libgomalloc/gcview.h libgomalloc/hooks.h libgomalloc/endpoint.h libgomalloc/alloc.h libgomalloc/noscan.h libgomalloc/nested.h libgomalloc/scavenge.h libgomalloc/mend.h libgomalloc/meta.h libgomalloc/conf.h libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
     [sched]='sched/* libgomalloc/alloc.h libgomalloc/meta.h libgomalloc/conf.h libgomalloc/gomalloc.h libgomalloc/base/* libgomalloc/os/*'
     [sched/attach_gc.c]='gc/world.h'
     [preload/command/remote.h]='libgomalloc/*.h'

@@ -33,7 +33,7 @@ beside_others() { # PHASES MEGABYTES
     done
     echo "note: $line"
     ((others > 0)) || skip_because 'no other allocator is installed'
-    ((failed == 0 && ours * 100 <= glibc * 115))
+    ((failed == 0 && ours * 100 <= glibc * 107))
 }
 
 sets=("16 32")

@@ -163,6 +163,35 @@ TEST(giving_back) {
     gm_heap_verify();
 }
 
+/* With what is wholly idle go its page entries and states; what lies between keeps its own. */
+TEST(tables_over_what_has_gone_go_as_well) {
+    enum { N = 400, KEPT = 150 }; /* 128 KiB each: 50 MiB */
+    struct gm_span *s[N];
+    size_t table = N * 16 * sizeof(uint64_t);
+    gm_init_once();
+    void *pages = (void *)gm_align_up((uintptr_t)PRIMARY.pages, 4096);
+    for (int i = 0; i < N; i++) memset((void *)(s[i] = large(16))->start, 1, 16 * GM_PAGE_SIZE);
+    size_t before = fake_resident(pages, table);
+    expect(before >= table - 4096);
+    for (int i = 0; i < N; i++)
+        if (i != KEPT) gm_heap_free(s[i]);
+    gm_heap_release_tables(); /* nothing has gone yet */
+    expect_eq(fake_resident(pages, table), before);
+    gm_heap_scavenge(SIZE_MAX);
+    gm_heap_release_tables();
+    expect_at_most(fake_resident(pages, table), 2 * 4096);
+    expect_at_most(fake_resident(PRIMARY.state, (size_t)N * 16 * GM_PAGE_SIZE / 16), 2 * GM_CHUNK_SIZE / 16);
+    expect(gm_span_of(&PRIMARY, s[KEPT]->start + 5 * GM_PAGE_SIZE) == s[KEPT]);
+    expect_eq(((char *)s[KEPT]->start)[16 * GM_PAGE_SIZE - 1], 1);
+    gm_heap_verify();
+    gm_heap_free(s[KEPT]);
+    for (int i = 0; i < N; i++) {
+        s[i] = large(16);
+        expect(gm_span_of(&PRIMARY, s[i]->start) == s[i]);
+    }
+    gm_heap_verify();
+}
+
 /* ---- against a model: a byte a page */
 
 enum { MODEL_PAGES = 65536, SPANS = 300 };
@@ -301,6 +330,7 @@ TEST(random_operations_against_a_model) {
         }
         if (step % 500 == 0) {
             gm_heap_scavenge(SIZE_MAX);
+            gm_heap_release_tables();
             gm_heap_verify();
         }
         if (step % 50 == 0) {
