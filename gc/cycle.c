@@ -68,10 +68,8 @@
 #include "libgomalloc/conf.h"
 #include "libgomalloc/gcview.h"
 #include "libgomalloc/hooks.h"
-#include "libgomalloc/mend.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
-#include "libgomalloc/scavenge.h"
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
@@ -91,15 +89,13 @@ static uint64_t last_marked;         /* when the marks of the last cycle were co
 bool gc_is_on(void) { return on; }
 
 static void tidy(void) {
-    if (!gc_fork_tidy()) return;
-    gm_mend_begin();
-    gm_scavenge_wake();
+    if (gc_fork_tidy()) gm_gc_mend(true);
 }
 
 static void arm_trigger(void) {
     gm_store_relaxed(&gm_hooks.trigger, automatic ? pacer.trigger : INT64_MAX);
     if (phase != IDLE) return; /* it wants to be moved on */
-    if (gm_mend_due() && !gm_scavenge_has_thread()) return;
+    if (gm_gc_mend_waiting()) return;
     if (gm_load_relaxed(&gm_hooks.heap_out) < pacer.trigger || !automatic) gm_store_relaxed(&gm_hooks.armed, 0);
 }
 
@@ -196,6 +192,7 @@ static bool begin(bool forced) {
         marked_at_stop();
     } else {
         gc_copies_begin(pacer.live);
+        gm_gc_mend(false);
         gm_store_relaxed(&phase, MARKING);
         gm_store_relaxed(&gm_hooks.armed, 1);
     }
@@ -290,7 +287,7 @@ static void poll(void) {
     gc_stop_spilled(poll_from);
     assist();
     if (gm_load_relaxed(&phase) == MARKING && gc_copies_too_many()) gc_fork_wait(REST_NS);
-    if (!gm_scavenge_has_thread()) gm_mend_inline();
+    gm_gc_mend_some();
     errno = saved;
 }
 

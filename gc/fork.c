@@ -80,7 +80,10 @@ bool gc_fork_tidy(void) {
 
 bool gc_fork_start(bool (*work)(struct gc_fork_result *result)) {
     if (!map_shared()) return false;
-    if (going) wait_for(going, 0);
+    if (going) {
+        syscall(SYS_kill, going, SIGKILL); /* it has nothing more to do, but may have been stopped; the world waits */
+        wait_for(going, 0);
+    }
     going = 0;
     uint64_t all = ~UINT64_C(0), before;
     int parent = (int)syscall(SYS_getpid);

@@ -11,10 +11,12 @@
 #include "libgomalloc/front.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/hooks.h"
+#include "libgomalloc/mend.h"
 #include "libgomalloc/meta.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/noscan.h"
 #include "libgomalloc/profile.h"
+#include "libgomalloc/scavenge.h"
 
 /* ---- a cycle's frame */
 
@@ -41,6 +43,16 @@ size_t gm_gc_marks_bytes(void) {
     for (struct gm_arena *a = gm_arena_next(NULL); a; a = gm_arena_next(a))
         if (a->marks) n += gm_load_relaxed(&a->committed) >> (GM_STATE_SHIFT + 3);
     return n;
+}
+
+void gm_gc_mend(bool begin) {
+    if (!begin) return gm_mend_stop();
+    gm_mend_begin();
+    gm_scavenge_wake();
+}
+bool gm_gc_mend_waiting(void) { return gm_mend_due() && !gm_scavenge_has_thread(); }
+void gm_gc_mend_some(void) {
+    if (GM_UNLIKELY(gm_gc_mend_waiting())) gm_mend_inline();
 }
 
 void gm_gc_clear_marks(void) {

@@ -35,6 +35,11 @@ bool gm_gc_fork_child(void);
 void gm_gc_clear_marks(void);
 /* Bytes of the bitmap in use. */
 size_t gm_gc_marks_bytes(void);
+/* A snapshot child has gone, or there is another: huge pages that it has split are made whole again, or no longer (mend.h). Where the
+ * library has no thread for it, allocating threads are asked to come by now and then, as long as this is `waiting` for them. */
+void gm_gc_mend(bool begin);
+bool gm_gc_mend_waiting(void);
+void gm_gc_mend_some(void);
 
 /* Keeps threads from coming and going: the collector holds the world with it. */
 void gm_gc_lock_caches(void);

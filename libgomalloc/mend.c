@@ -24,6 +24,8 @@ void gm_mend_begin(void) {
     gm_store_relaxed(&due, 1);
 }
 
+void gm_mend_stop(void) { gm_store_relaxed(&due, 0); }
+
 static bool take(void **piece) {
     bool any;
     gm_heap_lock();

@@ -6,6 +6,8 @@
 
 /* A copy has gone: everything is looked through from the beginning. Any thread, which wakes the scavenger's then. */
 void gm_mend_begin(void);
+/* There is another copy: what is made whole now would be split again. */
+void gm_mend_stop(void);
 /* Whether there is anything left to look at: a hint. */
 bool gm_mend_due(void);
 /* The next page that was huge; ns it took, some 300000 if it was split. 0: there was none left. No lock is held. */

@@ -50,6 +50,16 @@ TEST(whatever_asked_is_collapsed_once) {
     expect_eq(fake.collapsed, 2 * asked + 1);
 }
 
+TEST(it_stops_for_another_copy) {
+    huge_heap();
+    gm_mend_begin();
+    gm_mend_step();
+    gm_mend_stop();
+    expect(!gm_mend_due());
+    expect_eq(steps(), 0);
+    expect_eq(fake.collapsed, 1);
+}
+
 TEST(what_has_small_pages_by_now_stays_so) {
     struct gm_span *first = huge_heap();
     unsigned asked = fake.huge_asked;

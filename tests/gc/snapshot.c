@@ -1,0 +1,204 @@
+/* A program beside the child that marks its snapshot: what it may do meanwhile, what it waits for, what is mended afterwards. */
+#include "tests/gc/hide.h"
+
+#include "libgomalloc/gomalloc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#pragma weak gogc_set_percent
+#pragma weak gogc_enable
+#pragma weak gomalloc_read_stats
+
+#define MIB ((size_t)1 << 20)
+enum { NODE = 128 };
+
+static uint64_t cycles(void) {
+    struct gomalloc_stats s;
+    gomalloc_read_stats(&s, sizeof s);
+    return s.num_gc;
+}
+static void only_on_snapshots(void) {
+    if (!strstr(getenv("GOMALLOC") ?: "", "fork")) skip("no snapshots are made");
+    if (access(check_format("/proc/self/task/%d/children", getpid()), R_OK) != 0) skip("the kernel does not list children");
+}
+static uint64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+struct node { struct node *next; char fill[NODE - 32]; };
+static struct node *volatile kept;
+static HIDE_NOINLINE void keep(size_t bytes) {
+    for (size_t n = 0; n < bytes; n += NODE) {
+        struct node *node = malloc(sizeof *node);
+        memset(node, 0x5a, sizeof *node);
+        node->next = kept;
+        kept = node;
+    }
+    hide_wash();
+}
+static HIDE_NOINLINE void waste(size_t bytes) {
+    for (size_t n = 0; n < bytes; n += 256) {
+        void *volatile p = malloc(256);
+        memset(p, 0x11, 256);
+    }
+}
+
+/* The child that marks; 0: there is none. Only this thread begins cycles. */
+static pid_t marker(void) {
+    char text[64] = { 0 };
+    int fd = open(check_format("/proc/self/task/%d/children", (int)syscall(SYS_gettid)), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    if (read(fd, text, sizeof text - 1) < 0) text[0] = 0;
+    close(fd);
+    return (pid_t)strtol(text, NULL, 10);
+}
+static char state_of(pid_t child) {
+    char text[256] = { 0 };
+    int fd = open(check_format("/proc/%d/stat", child), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    const char *state = n > 0 ? strrchr(text, ')') : NULL;
+    return state ? state[2] : 0;
+}
+/* True: it marks and does not get on. False: it is over, or as good as. */
+static bool stops(pid_t child) {
+    uint64_t before = cycles();
+    if (state_of(child) == 'Z' || kill(child, SIGSTOP) != 0) return false;
+    for (int i = 0; i < 100 && state_of(child) != 'T'; i++) usleep(100);
+    waste(64 * 1024); /* who comes by learns of its end */
+    if (state_of(child) == 'T' && cycles() == before) return true;
+    kill(child, SIGCONT);
+    return false;
+}
+/* Allocates until one has begun, and stops it. */
+static pid_t marker_stopped(void) {
+    gogc_collect();
+    pid_t last = marker(); /* one that is over stands there until somebody comes by */
+    for (int i = 0; i < 20000; i++) {
+        uint64_t before = cycles();
+        waste(64 * 1024);
+        pid_t child = marker();
+        if (child && child != last && cycles() == before && stops(child)) return child;
+        if (child && cycles() != before) last = child;
+    }
+    return 0;
+}
+static void let_it_end(pid_t child) {
+    uint64_t before = cycles();
+    kill(child, SIGCONT);
+    for (int i = 0; i < 5000 && cycles() == before; i++) waste(64 * 1024), usleep(1000);
+    expect(cycles() > before);
+}
+
+/* Who allocates far past the goal waits, but never for good; when the marking is over, all goes on. */
+TEST_LIMIT(who_outruns_a_marking_waits, 60) {
+    only_on_snapshots();
+    keep(48 * MIB);
+    pid_t child = marker_stopped();
+    if (!expect(child > 0)) return;
+    uint64_t before = cycles(), longest = 0, mib = 0;
+    while (mib < 100 && longest < 150) {
+        uint64_t start = now_ms();
+        waste(MIB);
+        mib++;
+        longest = now_ms() - start;
+    }
+    diag("%lu ms for MiB number %lu", longest, mib);
+    expect(longest >= 150);
+    expect_at_most(longest, 10000);
+    expect_eq(cycles(), before);
+    let_it_end(child);
+}
+
+/* Nor does one that allocates nothing wait for anything, nor frees. */
+TEST_LIMIT(who_only_frees_does_not_wait, 60) {
+    only_on_snapshots();
+    keep(48 * MIB);
+    pid_t child = marker_stopped();
+    if (!expect(child > 0)) return;
+    uint64_t start = now_ms();
+    for (struct node *n = kept, *next; n; n = next) next = n->next, free(n);
+    kept = NULL;
+    expect_at_most(now_ms() - start, 2000);
+    let_it_end(child);
+}
+
+/* ---- huge pages */
+
+static long huge_kib(void) {
+    static char text[1 << 12];
+    int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) close(fd);
+    text[n > 0 ? n : 0] = 0;
+    const char *line = strstr(text, "AnonHugePages:");
+    return line ? strtol(line + 14, NULL, 10) : 0;
+}
+static void *nothing(void *arg) { return NULL; }
+
+/* Where the program writes while a child marks, huge pages are split; later they are whole again. */
+static void are_mended(void) {
+    keep(160 * MIB);
+    if (huge_kib() < 64 * 1024) skip("the machine has no huge pages to give");
+    pid_t child = marker_stopped();
+    if (!expect(child > 0)) return;
+    long whole = huge_kib();
+    for (struct node *n = kept; n; n = n->next) n->fill[50]++;
+    long split = huge_kib();
+    kill(child, SIGCONT);
+    long mended = split, enough = split + (whole - split) / 10 * 9;
+    for (int i = 0; i < 4000 && mended < enough; i++) {
+        waste(16 * 1024);
+        usleep(1000);
+        if (i % 16 == 0) mended = huge_kib();
+    }
+    diag("%ld KiB in huge pages, %ld after writing, %ld later", whole, split, mended);
+    expect(split < whole - 32 * 1024);
+    expect(mended >= enough);
+}
+TEST_LIMIT(huge_pages_are_whole_again_in_a_program_of_one_thread, 60) {
+    only_on_snapshots();
+    are_mended();
+    expect_eq(check_threads(), 1);
+}
+TEST_LIMIT(huge_pages_are_whole_again_where_the_library_has_a_thread, 60) {
+    pthread_t t;
+    only_on_snapshots();
+    pthread_create(&t, NULL, nothing, NULL);
+    pthread_join(t, NULL);
+    are_mended();
+}
+
+/* ---- no memory */
+
+/* What helped nothing several times is not done for each request that fails. */
+TEST_LIMIT(requests_that_fail_do_not_collect_each_time, 60) {
+    keep(32 * MIB);
+    gogc_enable(0);
+    void *volatile big = malloc(4 * MIB);
+    expect(big != NULL);
+    struct rlimit all, little;
+    getrlimit(RLIMIT_DATA, &all);
+    little = all;
+    little.rlim_cur = 1 * MIB;
+    if (setrlimit(RLIMIT_DATA, &little) != 0 || malloc(24 * MIB) != NULL) skip("memory cannot be limited here");
+    uint64_t before = cycles();
+    for (int i = 0; i < 500; i++) expect(malloc(24 * MIB) == NULL && errno == ENOMEM);
+    uint64_t collected = cycles() - before;
+    expect(malloc((size_t)1 << 40) == NULL);
+    uint64_t for_huge = cycles() - before - collected;
+    setrlimit(RLIMIT_DATA, &all);
+    diag("%lu collections for 500 requests", collected);
+    expect_at_most(collected, 100);
+    expect_eq(for_huge, 0);
+}
+
+TEST_MAIN()
