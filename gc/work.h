@@ -52,6 +52,7 @@ static inline bool gc_grey_put(struct gc_grey *g, uintptr_t entry) {
     b->entry[b->n++] = entry;
     return true;
 }
+static inline bool gc_grey_any(const struct gc_grey *g) { return (g->at && g->at->n) || (g->other && g->other->n); }
 /* False: it has none. */
 bool gc_grey_other(struct gc_grey *g);
 static inline bool gc_grey_take(struct gc_grey *g, uintptr_t *entry) {
