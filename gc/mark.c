@@ -1,39 +1,37 @@
 /* See mark.h.
  *
- * What costs is not the marking but the waiting: each pointer followed is lines that lie anywhere (the target's mark,
- * the target itself). So a worker looks at nothing at once, and what it reads at random is as little as can be: of an object,
- * its own line, and for each pointer to it a bit in a table of a bit a slot (granules.h). The state byte, a line for
- * each object, is not read: the table is filled from all of them in order, which takes half a nanosecond for each.
+ * What costs is not the marking but the waiting: each pointer followed is three lines that lie anywhere (the
+ * target's mark, its state byte, the target itself). So a worker looks at nothing at once.
  *
- *   word -> in the heap? -> it waits in `words`: when there are GC_WORDS_GROUP new ones, each is taken to the slot it points into, whose
- *        bit is prefetched; AHEAD words later the bits of a group are cleared, all at once. Clear already: done
- *        -> grey: it waits in the worker's buffer, with its class
- *        -> SOON at a time are prefetched, one right after the other -> those of the time before are scanned
+ *   word -> in the heap? -> it waits in a batch: when one is full, the marks of all its words are prefetched, and those of
+ *        the batch before it are set: marked already: done
+ *        -> grey: it waits in the worker's buffer
+ *        -> SOON entries are prefetched, target and state, one right after the other -> those of the time before are scanned
  *
- * ONE RIGHT AFTER THE OTHER: a prefetch does not retire before its address is translated. On a large heap that is
- * a walk through page tables (through two sets of them in a virtual machine, whose own huge pages help little when the host
- * has none), and of walks that are hundreds of instructions apart no two overlap: the same prefetches one by one, each before an
- * object is scanned, make the marking half as fast.
+ * ONE RIGHT AFTER THE OTHER: a prefetch does not retire before its address is translated. In a large heap that is a walk
+ * through page tables (through two sets of them in a virtual machine, whose own huge pages help little when the host has
+ * none), and walks that are hundreds of instructions apart do not overlap.
  *
- * A WORD THAT POINTS ELSEWHERE, to a large object or one of the other kinds that have no bit in the table, is looked up when it
- * comes out of the buffer, and its mark set then (resolve). So are roots: they are found before the table is made. What is
- * in the buffer is an address at most with the class of its span, which is the same for all of a marking, whatever becomes of the slot.
+ * THE MARK OF A WORD is the bit of the 16 bytes it points to, whatever lies there: set before anything is known of
+ * the target but that it is in the heap. Nearly always that is the start of a slot, and then its state byte, read
+ * when the entry is scanned, says so together with its size. If not, the page entry tells what it is
+ * (resolve): of an object that was pointed into, the first 16 bytes are marked as well, and that is the mark that counts. Bits
+ * elsewhere, and those of free slots, mean nothing to anybody: who asks for a mark asks for that of a live object's start.
+ * So an entry is any address, and all there is to know is looked up when it is taken out.
  *
  * Which words of an object are pointers, and whether their targets are marked, cannot be foreseen, and a branch that was
  * taken wrongly costs as much as ten words. So both are sorted out without branches: each word is stored, and the
  * number of them grows by 0 or 1.
  *
  * Large objects are scanned in pieces, each piece's entry queued before the one before it is read, so that
- * several workers share one object; each is looked up again.
+ * several workers share one object; each is looked up again, as every entry is.
  *
- * No memory for a buffer: entries are dropped, and a pass over all marked objects finds what is unscanned. None for the
- * table: every word is looked up as one that points into another arena is.
+ * No memory for a buffer: entries are dropped, and a pass over all marked objects finds what is unscanned.
  * bench/gc/mark.c measures all this. */
 #include "gc/mark.h"
 
-#include "gc/granules.h"
 #include "gc/roots.h"
-#include "gc/words.h"
+#include "gc/work.h"
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/check.h"
@@ -41,7 +39,7 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { SOON = 16, PIECE = 128 * 1024, SHARE_EVERY = 64, AHEAD = 16 };
+enum { SOON = 16, PIECE = 128 * 1024, SHARE_EVERY = 64, AT_ONCE = 32, BATCH = 8 };
 
 /* Grey entries that have been prefetched together, and the same of the time before. */
 struct soon {
@@ -49,11 +47,17 @@ struct soon {
     uintptr_t entry[2][SOON];
 };
 
+/* Words that point into the primary arena. */
+struct batch {
+    size_t n;
+    uintptr_t word[BATCH + AT_ONCE];
+};
+
 struct worker {
-    struct gc_words words;
-    struct soon soon;
+    struct batch batch[2];       /* the one that fills, and the other, whose marks have been prefetched */
+    unsigned filling;
+    struct soon soon;            /* grey entries */
     struct gc_grey grey;
-    uint64_t spare;              /* index of a bit of its own */
     int until_share;
     bool alone;                  /* no other worker: marks are set without a locked instruction */
     struct gc_mark_totals totals;
@@ -62,10 +66,16 @@ struct worker {
 static struct worker workers[GC_MARK_WORKERS_MAX];
 static struct {
     uintptr_t base, bytes;       /* of the primary arena, as far as it had grown at the stop */
-    bool sparse;                 /* words may point elsewhere, too */
+    const uint64_t *pages;
+    const uint8_t *state;
+    uintptr_t biased_marks;      /* address of its marks, less what mark_word_of adds for its base */
+    bool sparse;                 /* there are other arenas */
 } heap;
 static bool started, started_shared;
 static uint32_t dropped;         /* atomic: entries were, for want of memory */
+
+/* An entry that is where a piece of a large object begins. No address has this bit. */
+#define PIECE_ENTRY (UINT64_C(1) << 63)
 
 /* ---- setting marks */
 
@@ -84,7 +94,7 @@ static inline bool set_bit(const struct worker *w, uint64_t *word, uint64_t bit)
 /* No memory: the target is marked, so that the pass over all marked objects finds it. */
 static GM_NOINLINE void drop_entry(struct worker *w, uintptr_t entry) {
     struct gm_gc_object o;
-    if (gm_gc_find(address_of(entry), &o) && o.live) set_bit(w, gm_gc_mark_word(o.arena, o.start), gm_gc_mark_bit(o.arena, o.start));
+    if (gm_gc_find(entry & ~PIECE_ENTRY, &o) && o.live) set_bit(w, gm_gc_mark_word(o.arena, o.start), gm_gc_mark_bit(o.arena, o.start));
     gm_store_relaxed(&dropped, 1);
 }
 
@@ -105,8 +115,8 @@ static inline bool mark_start(const struct worker *w, const struct gm_gc_object 
 static void mark_found(struct worker *w, const struct gm_gc_object *o, bool from_stack) {
     if (!o->live && !from_stack) return;
     if (!mark_start(w, o) || !o->live) return;
-    count(w, o->size);
-    if (!o->noscan) queue(w, o->start | PIECE_ENTRY);
+    if (o->noscan) count(w, o->size);
+    else queue(w, o->start);
 }
 
 /* A word that may point into an arena other than the primary. */
@@ -115,58 +125,103 @@ static GM_NOINLINE void consider_sparse(struct worker *w, uintptr_t word) {
     if (gm_gc_find(word, &o)) mark_found(w, &o, false);
 }
 
+/* The word of marks for the granule that an address of the primary arena lies in. The arena is aligned to more than
+ * such a word speaks for, so that the table can be addressed without subtracting its base. */
+enum { MARK_WORD_SHIFT = GM_STATE_SHIFT + 6 };
+static inline uint64_t *mark_word_of(uintptr_t biased, uintptr_t p) { return (uint64_t *)(biased + (p >> MARK_WORD_SHIFT << 3)); }
+
+/* Sets the marks of a batch; words whose mark was not set turn grey. No other worker is there. */
+static inline void mark_alone(struct gc_buffer *grey, uintptr_t biased, const struct batch *b) {
+    size_t n = grey->n;
+    for (size_t i = 0; i < b->n; i++) {
+        uintptr_t word = b->word[i];
+        uint64_t *at = mark_word_of(biased, word), marks = gm_load_relaxed(at), bit = UINT64_C(1) << (word >> GM_STATE_SHIFT & 63);
+        gm_store_relaxed(at, marks | bit);
+        grey->entry[n] = word; /* there is room for all of the batch, and one more */
+        n += (marks & bit) == 0;
+    }
+    grey->n = n;
+}
+
+/* The same beside others: what is unmarked at a look first, then one locked instruction for each of those. Relaxed as in
+ * set_bit. */
+static inline void mark_beside_others(struct gc_buffer *grey, uintptr_t biased, struct batch *b) {
+    size_t n = grey->n, unmarked = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        uintptr_t word = b->word[i];
+        bool marked = gm_load_relaxed(mark_word_of(biased, word)) >> (word >> GM_STATE_SHIFT & 63) & 1;
+        b->word[unmarked] = word;
+        unmarked += !marked;
+    }
+    for (size_t i = 0; i < unmarked; i++) {
+        uintptr_t word = b->word[i];
+        uint64_t bit = UINT64_C(1) << (word >> GM_STATE_SHIFT & 63);
+        grey->entry[n] = word;
+        n += !(__atomic_fetch_or(mark_word_of(biased, word), bit, __ATOMIC_RELAXED) & bit);
+    }
+    grey->n = n;
+}
+
 /* Where there is no memory for grey. */
-static GM_NOINLINE void mark_and_drop(struct worker *w, const uintptr_t *word, const uint64_t *at, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        uint64_t bit = UINT64_C(1) << (at[i] & 63);
-        uint64_t before = __atomic_fetch_and(&gc_granules.unmarked[at[i] >> 6], ~bit, __ATOMIC_RELAXED);
-        if (before & bit || !is_plain(word[i])) queue(w, word[i]);
+static GM_NOINLINE void mark_and_drop(struct worker *w, uintptr_t biased, const struct batch *b) {
+    for (size_t i = 0; i < b->n; i++) {
+        uintptr_t word = b->word[i];
+        if (set_bit(w, mark_word_of(biased, word), UINT64_C(1) << (word >> GM_STATE_SHIFT & 63))) queue(w, word);
     }
 }
 
-/* The next `count` of those that were asked for. */
-static inline void mark_some(struct worker *w, size_t count) {
-    struct gc_words *q = &w->words;
-    uintptr_t *word = &q->word[q->marked];
-    uint64_t *at = &q->bit[q->marked];
-    struct gc_buffer *grey = gc_grey_room(&w->grey, GC_WORDS_GROUP + 1);
-    if (GM_UNLIKELY(!grey)) mark_and_drop(w, word, at, count);
-    else if (w->alone) gc_words_mark_alone(grey, word, at, count);
-    else gc_words_mark_beside_others(grey, word, at, count);
-    q->marked += count;
+/* Of a line that will be written: without that another worker's copy would be taken away only then. The compiler says so on no
+ * x86-64 unless told that every processor knows the instruction; those that do not, pass over it. */
+GM_INLINE void prefetch_own(const uint64_t *p) {
+#if defined(__x86_64__)
+    __asm__("prefetchw %0" : : "m"(*p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
 }
 
-/* There are new words for a group. */
-static GM_NOINLINE void next_groups(struct worker *w) {
-    struct gc_words *q = &w->words;
-    do {
-        gc_words_ask(heap.base, w->spare, &q->word[q->asked], &q->bit[q->asked]);
-        if (q->asked - q->marked >= AHEAD) mark_some(w, GC_WORDS_GROUP);
-        q->asked += GC_WORDS_GROUP;
-    } while (q->n - q->asked >= GC_WORDS_GROUP);
-    if (GM_UNLIKELY(q->n > GC_WORDS_MAX - GC_WORDS_AT_ONCE - 2 * GC_WORDS_GROUP)) gc_words_make_room(q);
+/* The batch that fills is full (or shall be looked at all the same): its marks are prefetched, those of the other set. */
+static void next_batch(struct worker *w) {
+    const uintptr_t biased = heap.biased_marks;
+    const struct batch *full = &w->batch[w->filling];
+    struct batch *other = &w->batch[w->filling ^= 1];
+    for (size_t i = 0; i < full->n; i++) prefetch_own(mark_word_of(biased, full->word[i]));
+    struct gc_buffer *grey = gc_grey_room(&w->grey, other->n + 1);
+    if (GM_UNLIKELY(!grey)) mark_and_drop(w, biased, other);
+    else if (w->alone) mark_alone(grey, biased, other);
+    else mark_beside_others(grey, biased, other);
+    other->n = 0;
 }
 
 /* A word that points into the primary arena. */
 static inline void consider(struct worker *w, uintptr_t word) {
-    struct gc_words *q = &w->words;
-    q->word[q->n++] = word;
-    if (GM_UNLIKELY(q->n - q->asked >= GC_WORDS_GROUP)) next_groups(w);
+    struct batch *b = &w->batch[w->filling];
+    b->word[b->n++] = word;
+    if (GM_UNLIKELY(b->n >= BATCH)) next_batch(w);
 }
 
-/* True if there were words left; there are none then. */
-static bool settle_words(struct worker *w) {
-    struct gc_words *q = &w->words;
-    if (q->n == 0) return false;
-    size_t n = q->n;
-    while (q->n < q->asked + GC_WORDS_GROUP) q->word[q->n++] = heap.base; /* made up, to a group */
-    gc_words_ask(heap.base, w->spare, &q->word[q->asked], &q->bit[q->asked]);
-    while (q->marked < n) mark_some(w, gm_min(n - q->marked, (size_t)GC_WORDS_GROUP));
-    q->n = q->marked = q->asked = 0;
+/* True if there was something in the batches; they are empty then. */
+static bool settle_batches(struct worker *w) {
+    if (w->batch[0].n + w->batch[1].n == 0) return false;
+    next_batch(w);
+    next_batch(w);
     return true;
 }
 
 /* ---- scanning */
+
+/* The even number of words [p, end), at most AT_ONCE: those that lie in [base, base + limit) join the batch. */
+static inline void filter(struct batch *b, const uintptr_t *p, const uintptr_t *end, uintptr_t base, uintptr_t limit) {
+    size_t n = b->n;
+    for (; p < end; p += 2) {
+        uintptr_t first = gm_load_relaxed(p), second = gm_load_relaxed(p + 1);
+        b->word[n] = first;
+        n += first - base < limit;
+        b->word[n] = second;
+        n += second - base < limit;
+    }
+    b->n = n;
+}
 
 /* The same where there are other arenas as well: any word may lie in one. */
 static GM_NOINLINE void scan_words_sparse(struct worker *w, const uintptr_t *word, const uintptr_t *end) {
@@ -183,9 +238,10 @@ static inline void scan_words(struct worker *w, uintptr_t p, size_t bytes) {
     w->totals.scanned_bytes += bytes;
     if (GM_UNLIKELY(heap.sparse)) return scan_words_sparse(w, word, end);
     while (word < end) {
-        const uintptr_t *stop = end - word > GC_WORDS_AT_ONCE ? word + GC_WORDS_AT_ONCE : end;
-        gc_words_filter(&w->words, word, stop, heap.base, heap.bytes);
-        if (w->words.n - w->words.asked >= GC_WORDS_GROUP) next_groups(w);
+        const uintptr_t *stop = end - word > AT_ONCE ? word + AT_ONCE : end;
+        struct batch *b = &w->batch[w->filling];
+        filter(b, word, stop, heap.base, heap.bytes);
+        if (GM_UNLIKELY(b->n >= BATCH)) next_batch(w);
         word = stop;
     }
 }
@@ -211,37 +267,37 @@ static void scan_rest(struct worker *w, const struct gm_gc_object *o, uintptr_t 
     else scan_words(w, p, bytes);
 }
 
-/* An entry that has no class. */
+/* An entry that is not the start of a live plain slot. */
 static GM_NOINLINE void resolve(struct worker *w, uintptr_t entry) {
     struct gm_gc_object o;
-    uintptr_t p = address_of(entry);
-    if (entry & ROOT_ENTRY) {
-        if (p - heap.base < heap.bytes) consider(w, p);
-        else consider_sparse(w, p);
-        return;
-    }
+    uintptr_t p = entry & ~PIECE_ENTRY;
     if (!gm_gc_find(p, &o) || !o.live) return; /* it is gone, or never was */
-    if (entry & PIECE_ENTRY) return scan_rest(w, &o, p);
-    if (!mark_start(w, &o)) return;
+    if (p != entry) return scan_rest(w, &o, p);
+    if (p - o.start >= 16 && !mark_start(w, &o)) return; /* it points inside */
     count(w, o.size);
     if (!o.noscan) scan_rest(w, &o, o.start);
 }
 
 static inline void scan(struct worker *w, uintptr_t entry) {
-    if (GM_UNLIKELY(!is_plain(entry))) return resolve(w, entry);
-    size_t size = gm_class_size[entry >> CLASS_SHIFT];
+    uintptr_t offset = entry - heap.base;
+    if (GM_UNLIKELY(offset >= heap.bytes || offset & 15)) return resolve(w, entry);
+    unsigned cls = gm_load_relaxed(&heap.state[offset >> GM_STATE_SHIFT]) & GM_STATE_CLASS;
+    if (GM_UNLIKELY(cls <= GM_CLASS_8)) return resolve(w, entry);
+    size_t size = gm_class_size[cls];
     count(w, size);
-    scan_words(w, address_of(entry), size);
+    scan_words(w, entry, size);
 }
 
-/* An entry on its way to scan(). Inline by force: to the compiler, a function that prefetches and does nothing else has no effect. */
+/* An entry on its way to scan(). Inline by force: to the compiler, what prefetches and does nothing else has no effect. */
 GM_INLINE void prefetch(uintptr_t entry) {
-    enum { SEEN = 128 }; /* what is longer the processor sees coming by itself */
-    const char *p = (const char *)address_of(entry);
-    __builtin_prefetch(p);
-    if (GM_UNLIKELY(!is_plain(entry))) return;
-    size_t size = gm_class_size[entry >> CLASS_SHIFT];
-    __builtin_prefetch(p + (size < SEEN ? size : SEEN) - 1);
+    enum { AHEAD = 128 }; /* what is longer the processor sees coming by itself */
+    uintptr_t offset = entry - heap.base;
+    if (GM_UNLIKELY(offset >= heap.bytes)) return;
+    /* Relaxed: a hint. The entries of 64 KiB of heap share a line: they are at hand. */
+    size_t size = gm_class_size[gm_entry_class(gm_load_relaxed(&heap.pages[offset >> GM_PAGE_SHIFT]))];
+    __builtin_prefetch((const void *)entry);
+    __builtin_prefetch((const char *)entry + (size < AHEAD ? size : AHEAD) - 1);
+    __builtin_prefetch(&heap.state[offset >> GM_STATE_SHIFT]);
 }
 
 /* ---- draining */
@@ -259,7 +315,7 @@ static inline unsigned fetch(struct worker *w, uintptr_t *entry) {
     return n;
 }
 
-/* Until the worker's own grey is used up. Words that are left may still turn something grey, and are looked at when there is
+/* Until the worker's own grey is used up. What is in the batches may still turn grey, and is looked at when there is
  * nothing else. */
 static void drain_own(struct worker *w) {
     struct soon *s = &w->soon;
@@ -273,16 +329,13 @@ static void drain_own(struct worker *w) {
             w->until_share = SHARE_EVERY;
             gc_grey_share(&w->grey);
         }
-    } while (s->n[0] + s->n[1] || gc_grey_any(&w->grey) || settle_words(w));
+    } while (s->n[0] + s->n[1] || gc_grey_any(&w->grey) || settle_batches(w));
 }
 
 static void run_worker(void *arg, unsigned number) {
     struct worker *w = &workers[number];
-    bool own_tables = gc_granules.unmarked != NULL;
-    if (own_tables) gc_granules_fill();
     do drain_own(w);
     while (gc_grey_refill(&w->grey, gc_work_try()) || gc_grey_refill(&w->grey, gc_work_wait()));
-    if (own_tables) gc_granules_copy_marks();
 }
 
 /* The pass for entries that were dropped: every marked object is scanned, by one worker. */
@@ -290,7 +343,7 @@ static void rescan(void *arg, uintptr_t p, size_t size, uint8_t state) {
     struct gm_gc_object o;
     if (!gm_gc_find(p, &o) || o.noscan || !gm_gc_marked(o.arena, o.start)) return;
     scan_words(arg, p, size);
-    settle_words(arg);
+    settle_batches(arg);
     drain_own(arg);
 }
 
@@ -310,7 +363,6 @@ static void rescan_all(void) {
     while (gm_load_relaxed(&dropped)) {
         gm_store_relaxed(&dropped, 0);
         each_object(rescan, w);
-        gc_granules_copy_again();
     }
     for (unsigned i = 0; i < GC_MARK_WORKERS_MAX; i++) workers[i].totals.objects = workers[i].totals.bytes = 0;
     each_object(recount, w);
@@ -318,20 +370,15 @@ static void rescan_all(void) {
 
 void gc_mark_drain(unsigned n, void (*run)(void (*fn)(void *arg, unsigned worker), void *arg, unsigned workers)) {
     n = run ? (unsigned)gm_min(gm_max(n, 1), GC_MARK_WORKERS_MAX) : 1;
-    if (!gc_granules_make()) { /* then every word is looked up */
-        heap.bytes = 0;
-        heap.sparse = true;
-    }
+    settle_batches(&workers[0]);
     for (unsigned i = 0; i < n; i++) {
         workers[i].alone = n == 1;
         workers[i].until_share = SHARE_EVERY;
-        workers[i].spare = gc_granules_spare(i);
     }
     gc_work_set_workers(n);
     if (n == 1) run_worker(NULL, 0);
     else run(run_worker, NULL, n);
     if (GM_UNLIKELY(gm_load_relaxed(&dropped))) rescan_all();
-    if (gc_granules.unmarked) gc_granules_drop();
 }
 
 /* ---- a cycle's frame */
@@ -341,7 +388,7 @@ void gc_mark_forget_grey(void) {
     for (unsigned i = 0; i < GC_MARK_WORKERS_MAX; i++) {
         struct worker *w = &workers[i];
         gc_grey_forget(&w->grey);
-        w->words.n = w->words.marked = w->words.asked = 0;
+        w->batch[0].n = w->batch[1].n = 0;
         w->soon.n[0] = w->soon.n[1] = 0;
     }
     gm_store_relaxed(&dropped, 0);
@@ -370,6 +417,9 @@ void gc_mark_at_stop(void) {
     const struct gm_arena *a = &gm_space.primary;
     heap.base = a->base;
     heap.bytes = gm_load_acquire(&a->committed);
+    heap.pages = a->pages;
+    heap.state = a->state;
+    heap.biased_marks = (uintptr_t)a->marks - (a->base >> MARK_WORD_SHIFT << 3);
     heap.sparse = gm_arena_next(gm_arena_next(NULL)) != NULL;
     gm_gc_each_own(mark_own, NULL);
     gm_gc_each_uncollectable(mark_own, NULL);
@@ -387,7 +437,7 @@ static GM_NOINLINE void root_from_stack(struct worker *w, uintptr_t word) {
 
 static inline void root(struct worker *w, uintptr_t word, bool from_stack) {
     if (GM_LIKELY(!from_stack)) {
-        if (word - heap.base < heap.bytes) queue(w, word | ROOT_ENTRY);
+        if (word - heap.base < heap.bytes) consider(w, word);
         else if (GM_UNLIKELY(heap.sparse)) consider_sparse(w, word);
         return;
     }
