@@ -6,15 +6,11 @@
  *   word -> in the heap? -> it waits in a batch: when one is full, the marks of all its words are prefetched, and those of
  *        the batch before it are set: marked already: done
  *        -> grey: it waits in the worker's buffer
- *        -> SOON entries are prefetched, target and state, one right after the other -> those of the time before are scanned
- *
- * ONE RIGHT AFTER THE OTHER: a prefetch does not retire before its address is translated. In a large heap that is a walk
- * through page tables (through two sets of them in a virtual machine, whose own huge pages help little when the host has
- * none), and walks that are hundreds of instructions apart do not overlap.
+ *        -> target and state are prefetched, it waits in the ring `soon` -> scanned
  *
  * THE MARK OF A WORD is the bit of the 16 bytes it points to, whatever lies there: set before anything is known of
  * the target but that it is in the heap. Nearly always that is the start of a slot, and then its state byte, read
- * when the entry is scanned, says so together with its size. If not, the page entry tells what it is
+ * when the entry comes out of `soon`, says so together with its size. If not, the page entry tells what it is
  * (resolve): of an object that was pointed into, the first 16 bytes are marked as well, and that is the mark that counts. Bits
  * elsewhere, and those of free slots, mean nothing to anybody: who asks for a mark asks for that of a live object's start.
  * So an entry is any address, and all there is to know is looked up when it is taken out.
@@ -39,12 +35,12 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { SOON = 16, PIECE = 128 * 1024, SHARE_EVERY = 64, AT_ONCE = 32, BATCH = 8 };
+enum { RING = 16, PIECE = 128 * 1024, SHARE_EVERY = 64, AT_ONCE = 32, BATCH = 8 };
 
-/* Grey entries that have been prefetched together, and the same of the time before. */
-struct soon {
-    unsigned n[2], turn;
-    uintptr_t entry[2][SOON];
+/* First in, first out, always full: of nothing (0) at first. What is in it has been prefetched. */
+struct ring {
+    unsigned at;
+    uintptr_t entry[RING];
 };
 
 /* Words that point into the primary arena. */
@@ -56,9 +52,9 @@ struct batch {
 struct worker {
     struct batch batch[2];       /* the one that fills, and the other, whose marks have been prefetched */
     unsigned filling;
-    struct soon soon;            /* grey entries */
+    struct ring soon;            /* grey entries */
     struct gc_grey grey;
-    int until_share;
+    unsigned until_share;
     bool alone;                  /* no other worker: marks are set without a locked instruction */
     struct gc_mark_totals totals;
 } GM_ALIGNED(128);
@@ -73,6 +69,14 @@ static struct {
 } heap;
 static bool started, started_shared;
 static uint32_t dropped;         /* atomic: entries were, for want of memory */
+
+/* Puts an entry in, and takes out the one that has been in longest. */
+static inline uintptr_t pass(struct ring *r, uintptr_t entry) {
+    uintptr_t *e = &r->entry[r->at], out = *e;
+    *e = entry;
+    r->at = (r->at + 1) % RING;
+    return out;
+}
 
 /* An entry that is where a piece of a large object begins. No address has this bit. */
 #define PIECE_ENTRY (UINT64_C(1) << 63)
@@ -170,22 +174,12 @@ static GM_NOINLINE void mark_and_drop(struct worker *w, uintptr_t biased, const 
     }
 }
 
-/* Of a line that will be written: without that another worker's copy would be taken away only then. The compiler says so on no
- * x86-64 unless told that every processor knows the instruction; those that do not, pass over it. */
-GM_INLINE void prefetch_own(const uint64_t *p) {
-#if defined(__x86_64__)
-    __asm__("prefetchw %0" : : "m"(*p));
-#else
-    __builtin_prefetch(p, 1);
-#endif
-}
-
 /* The batch that fills is full (or shall be looked at all the same): its marks are prefetched, those of the other set. */
 static void next_batch(struct worker *w) {
     const uintptr_t biased = heap.biased_marks;
     const struct batch *full = &w->batch[w->filling];
     struct batch *other = &w->batch[w->filling ^= 1];
-    for (size_t i = 0; i < full->n; i++) prefetch_own(mark_word_of(biased, full->word[i]));
+    for (size_t i = 0; i < full->n; i++) __builtin_prefetch(mark_word_of(biased, full->word[i]), 1);
     struct gc_buffer *grey = gc_grey_room(&w->grey, other->n + 1);
     if (GM_UNLIKELY(!grey)) mark_and_drop(w, biased, other);
     else if (w->alone) mark_alone(grey, biased, other);
@@ -288,8 +282,8 @@ static inline void scan(struct worker *w, uintptr_t entry) {
     scan_words(w, entry, size);
 }
 
-/* An entry on its way to scan(). Inline by force: to the compiler, what prefetches and does nothing else has no effect. */
-GM_INLINE void prefetch(uintptr_t entry) {
+/* An entry on its way to scan(). */
+static inline void prefetch(uintptr_t entry) {
     enum { AHEAD = 128 }; /* what is longer the processor sees coming by itself */
     uintptr_t offset = entry - heap.base;
     if (GM_UNLIKELY(offset >= heap.bytes)) return;
@@ -302,34 +296,21 @@ GM_INLINE void prefetch(uintptr_t entry) {
 
 /* ---- draining */
 
-/* As many entries as there are, up to SOON, are on their way to scan(). */
-static inline unsigned fetch(struct worker *w, uintptr_t *entry) {
-    struct gc_buffer *b = w->grey.at;
-    if (GM_UNLIKELY(!b || b->n == 0)) {
-        if (!gc_grey_other(&w->grey)) return 0;
-        b = w->grey.at;
-    }
-    unsigned n = (unsigned)gm_min(b->n, (size_t)SOON);
-    b->n -= n;
-    for (unsigned i = 0; i < n; i++) prefetch(entry[i] = b->entry[b->n + i]);
-    return n;
-}
-
 /* Until the worker's own grey is used up. What is in the batches may still turn grey, and is looked at when there is
  * nothing else. */
 static void drain_own(struct worker *w) {
-    struct soon *s = &w->soon;
-    do {
-        unsigned turn = s->turn ^= 1, n;
-        s->n[turn] = fetch(w, s->entry[turn]);
-        n = s->n[turn ^ 1];
-        s->n[turn ^ 1] = 0;
-        for (unsigned i = 0; i < n; i++) scan(w, s->entry[turn ^ 1][i]);
-        if (GM_UNLIKELY((w->until_share -= n) <= 0)) {
+    for (unsigned idle = 0; idle < RING || settle_batches(w);) { /* so many times nothing in and nothing out: `soon` is empty */
+        uintptr_t in = 0, out;
+        if (GM_LIKELY(gc_grey_take(&w->grey, &in))) prefetch(in);
+        out = pass(&w->soon, in);
+        idle = in | out ? 0 : idle + 1;
+        if (GM_UNLIKELY(!out)) continue;
+        scan(w, out);
+        if (GM_UNLIKELY(--w->until_share == 0)) {
             w->until_share = SHARE_EVERY;
             gc_grey_share(&w->grey);
         }
-    } while (s->n[0] + s->n[1] || gc_grey_any(&w->grey) || settle_batches(w));
+    }
 }
 
 static void run_worker(void *arg, unsigned number) {
@@ -389,7 +370,7 @@ void gc_mark_forget_grey(void) {
         struct worker *w = &workers[i];
         gc_grey_forget(&w->grey);
         w->batch[0].n = w->batch[1].n = 0;
-        w->soon.n[0] = w->soon.n[1] = 0;
+        w->soon = (struct ring){ 0 };
     }
     gm_store_relaxed(&dropped, 0);
 }

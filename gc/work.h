@@ -52,9 +52,13 @@ static inline bool gc_grey_put(struct gc_grey *g, uintptr_t entry) {
     b->entry[b->n++] = entry;
     return true;
 }
-static inline bool gc_grey_any(const struct gc_grey *g) { return (g->at && g->at->n) || (g->other && g->other->n); }
 /* False: it has none. */
 bool gc_grey_other(struct gc_grey *g);
+static inline bool gc_grey_take(struct gc_grey *g, uintptr_t *entry) {
+    if (GM_UNLIKELY(!g->at || g->at->n == 0) && !gc_grey_other(g)) return false;
+    *entry = g->at->entry[--g->at->n];
+    return true;
+}
 /* If somebody has nothing to do, about half of it, the older half, is for them. */
 void gc_grey_share(struct gc_grey *g);
 /* One that has none takes over a buffer; false: NULL was given. */
