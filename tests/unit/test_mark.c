@@ -91,6 +91,26 @@ TEST(interior_pointers_and_ends) {
     expect(!gm_owns(p) && !gm_owns(big));
 }
 
+/* From another object, into every 16 bytes of objects of each size, with neighbours that nothing points to. */
+TEST(interior_pointers_of_every_size) {
+    struct check_rng rng = check_rng(2);
+    enum { COPIES = 3 };
+    for (unsigned c = GM_CLASS_16; c < GM_CLASSES; c++) {
+        size_t size = gm_class_size[c], offset = check_below(&rng, size);
+        char *kept[COPIES], *lost[COPIES];
+        void **holder = gm_alloc_zeroed(64), *root = holder;
+        for (unsigned i = 0; i < COPIES; i++) kept[i] = gm_alloc_zeroed(size - 1), lost[i] = gm_alloc_zeroed(size - 1);
+        for (size_t o = 0; o < size; o += size > 1024 ? 512 : 16) {
+            holder[0] = kept[0] + o, holder[1] = kept[1] + offset, holder[2] = kept[2] + size - 1;
+            collect(&root, 1, false);
+            for (unsigned i = 0; i < COPIES; i++)
+                if (!expect(gm_owns(kept[i]) && (o > 0 || !gm_owns(lost[i])))) diag("size %zu, offsets %zu, %zu", size, o, offset);
+        }
+        collect(NULL, 0, false);
+        for (unsigned i = 0; i < COPIES; i++) expect(!gm_owns(kept[i]));
+    }
+}
+
 TEST(a_root_holds_a_slot_that_is_not_yet_live) {
     void *p = gm_alloc_zeroed(64), *root = p;
     uint8_t *state = gm_arena_state_of(&gm_space.primary, (uintptr_t)p), born = *state;
