@@ -232,10 +232,26 @@ scripts_parse() {
     everything | grep -E '\.sh$' | while read -r file; do bash -n "$file" 2>&1; done | nothing
 }
 
+# What the link script places by name: of a function renamed it would say nothing, and every process would pay for it.
+placed_names_exist() {
+    local names name files file
+    names=$(grep -oE '\.text\.[a-zA-Z_0-9.]+' preload/layout.ld | sed -E 's/^\.text\.(unlikely\.)?//' | grep -vxE 'rare|first|unlikely' | sort -u)
+    files=$(grep -oE '\*/[a-z_0-9/]+\.o' preload/layout.ld | sed 's,^\*/,,; s,\.o$,,' | sort -u)
+    [[ $names && $files ]] || { echo "nothing is placed"; return 1; }
+    {
+        for name in $names; do
+            grep -qrwE --include='*.[chS]' --include='*.def' "${name%%.*}" $folders || echo "no $name in the sources"
+        done
+        for file in $files; do
+            sources | grep -qE "(^|/)$file\.(c|S|cpp)\$" || echo "no source of $file.o"
+        done
+    } | nothing
+}
+
 for name in arrows_point_down no_circle tables_have_one_reader outsiders_are_refused public_headers_stand_alone \
     private_headers_stand_alone every_lock_has_a_rank every_rank_has_a_lock table_is_current functions_are_short \
     files_are_short nothing_is_unfinished no_tab_indents no_space_ends_a_line stands_alone top_level_is_fixed \
-    scripts_parse; do
+    scripts_parse placed_names_exist; do
     check $name $name
 done
 plan
