@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -118,16 +119,22 @@ TEST_LIMIT(who_outruns_a_marking_waits, 60) {
     let_it_end(child);
 }
 
+static long sleeps(void) {
+    struct rusage r;
+    getrusage(RUSAGE_THREAD, &r);
+    return r.ru_nvcsw;
+}
+
 /* Nor does one that allocates nothing wait for anything, nor frees. */
 TEST_LIMIT(who_only_frees_does_not_wait, 60) {
     only_on_snapshots();
     keep(48 * MIB);
     pid_t child = marker_stopped();
     if (!expect(child > 0)) return;
-    uint64_t start = now_ms();
+    long before = sleeps();
     for (struct node *n = kept, *next; n; n = next) next = n->next, free(n);
     kept = NULL;
-    expect_at_most(now_ms() - start, 2000);
+    expect_at_most(sleeps() - before, 20);
     let_it_end(child);
 }
 
@@ -143,6 +150,19 @@ static long huge_kib(void) {
     return line ? strtol(line + 14, NULL, 10) : 0;
 }
 static void *nothing(void *arg) { return NULL; }
+
+/* Whether the kernel has so much left that small pages can be made huge ones of. */
+static bool could_be_mended(size_t bytes) {
+    enum { COLLAPSE = 25 /* MADV_COLLAPSE, Linux 6.1 */ };
+    size_t huge = 2 * MIB;
+    char *p = mmap(NULL, bytes + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return false;
+    p = (char *)(((uintptr_t)p + huge - 1) & ~(huge - 1));
+    madvise(p, bytes, MADV_NOHUGEPAGE);
+    memset(p, 1, bytes);
+    madvise(p, bytes, MADV_HUGEPAGE);
+    return madvise(p, bytes, COLLAPSE) == 0;
+}
 
 /* Where the program writes while a child marks, huge pages are split; later they are whole again. */
 static void are_mended(void) {
@@ -162,6 +182,7 @@ static void are_mended(void) {
     }
     diag("%ld KiB in huge pages, %ld after writing, %ld later", whole, split, mended);
     expect(split < whole - 32 * 1024);
+    if (mended < enough && !could_be_mended((size_t)(whole - split) * 1024 & ~(2 * MIB - 1))) skip("the machine has no more huge pages to give");
     expect(mended >= enough);
 }
 TEST_LIMIT(huge_pages_are_whole_again_in_a_program_of_one_thread, 60) {
