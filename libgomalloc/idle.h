@@ -16,4 +16,8 @@ unsigned gm_idle_drain(uint64_t until, bool at_once);
 /* That, and holes in spans (central.h). Bytes that went back to the kernel by the latter. */
 size_t gm_idle_tidy(uint64_t until, bool at_once);
 
+#ifdef __SANITIZE_THREAD__
+extern GM_HIDDEN bool gm_idle_on_any_futex; /* see idle.c */
+#endif
+
 #endif
