@@ -73,11 +73,14 @@ GM_INLINE void gm_gc_keep(uintptr_t p) { __asm__ volatile("" : : "r"(p) : "memor
 #define GM_ENTRY_NOSCAN        (UINT64_C(1) << 48) /* holds no pointers */
 #define GM_ENTRY_UNCOLLECTABLE (UINT64_C(1) << 49) /* its live slots are roots */
 #define GM_ENTRY_TINY          (UINT64_C(1) << 50) /* slots are blocks of tiny objects */
+#define GM_ENTRY_TREATMENT     (GM_ENTRY_NOSCAN | GM_ENTRY_UNCOLLECTABLE | GM_ENTRY_TINY)
 GM_INLINE uint64_t gm_entry_make(struct gm_span *s, unsigned page, unsigned cls, uint64_t treatment) {
     return (uint64_t)(uintptr_t)s | page | treatment | (uint64_t)cls << 56;
 }
 GM_INLINE struct gm_span *gm_entry_span(uint64_t e) { return (struct gm_span *)(uintptr_t)(e & 0x0000ffffffffffc0u); }
 GM_INLINE unsigned gm_entry_page(uint64_t e) { return e & 63; }
+/* How far from the start of its small span p lies, by its page's entry. The record need not be looked at. */
+GM_INLINE uintptr_t gm_entry_offset(uint64_t e, uintptr_t p) { return (uintptr_t)gm_entry_page(e) << GM_PAGE_SHIFT | (p & (GM_PAGE_SIZE - 1)); }
 GM_INLINE unsigned gm_entry_class(uint64_t e) { return (unsigned)(e >> 56); }
 
 /* Reserves the primary arena. False if not even a small one can be had (then only others exist). */
@@ -140,6 +143,11 @@ GM_INLINE uintptr_t gm_index16_checked(const void *p) {
     return ((uintptr_t)p >> GM_STATE_SHIFT | (uintptr_t)p << (64 - GM_STATE_SHIFT)) - gm_space.base16;
 }
 GM_INLINE uint16_t *gm_medium_at(uintptr_t i) { return &gm_space.medium[~(intptr_t)(i >> (GM_STATE_MEDIUM_SHIFT - GM_STATE_SHIFT))]; }
+/* The class of the live slot above 1 KiB that starts there, by its word; 0: there is none. */
+GM_INLINE size_t gm_medium_class(uintptr_t i, const uint16_t *word) {
+    size_t state = gm_load_relaxed(word) ^ (i & 63) << 8;
+    return state <= UINT8_MAX ? state & GM_STATE_CLASS : 0;
+}
 
 /* The state of the slot of class cls (not 8) that starts at p: what it is, and made what is said. */
 GM_INLINE uint8_t gm_state_get(const struct gm_arena *a, uintptr_t p, unsigned cls) {

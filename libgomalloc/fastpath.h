@@ -9,7 +9,7 @@
 
 /* The slow halves, malloc.c and free.c. */
 GM_HIDDEN void *gm_alloc_slow(size_t n, size_t cls, struct gm_cache *c); /* n <= GM_SMALL_MAX; the bin of cls, c's, is empty */
-GM_HIDDEN void *gm_alloc_slow_medium(size_t n, size_t cls); /* the same above */
+GM_HIDDEN void *gm_alloc_slow_uncounted(size_t n, size_t cls); /* the same of any class, that no sample has counted */
 GM_HIDDEN void *gm_alloc_more(size_t n);               /* n > GM_SMALL_MAX */
 GM_HIDDEN void gm_free_odd(void *p);                   /* no slot of ours starts at p that is allocated */
 GM_HIDDEN void gm_free_full(void *p, size_t cls);    /* the bin of cls has no room; 0: the first table says nothing of p; 1: as gm_free_odd */
@@ -36,7 +36,7 @@ GM_INLINE void *gm_alloc_pop(struct gm_cache *c, size_t n, size_t cls) { return 
 GM_INLINE void *gm_alloc_pop_medium(struct gm_cache *c, size_t n, size_t cls) {
     void *p = *c->top[cls];
     struct gm_cache_more *more = c->more;
-    if (GM_UNLIKELY(p == NULL || more == NULL)) return gm_alloc_slow_medium(n, cls);
+    if (GM_UNLIKELY(p == NULL || more == NULL)) return gm_alloc_slow_uncounted(n, cls);
     gm_step_release(&c->top[cls], -1);
     gm_count_add(&more->mallocs[cls - GM_FIRST_MEDIUM], 1);
     gm_count_add(&more->requested[cls - GM_FIRST_MEDIUM], n);

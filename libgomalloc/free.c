@@ -13,8 +13,8 @@
 #include "libgomalloc/nested.h"
 #include "libgomalloc/noscan.h"
 #include "libgomalloc/profile.h"
-#include "libgomalloc/small8.h"
 #include "libgomalloc/scavenge.h"
+#include "libgomalloc/small8.h"
 
 static struct gm_foreign foreign;
 
@@ -134,8 +134,7 @@ static GM_NOINLINE void free_full(void *p, unsigned cls) {
 static inline void free_medium(void *p) {
     uintptr_t i = gm_index16(p);
     uint16_t *word = gm_medium_at(i);
-    size_t state = gm_load_relaxed(word) ^ (i & 63) << 8;
-    size_t cls = state <= UINT8_MAX ? state & GM_STATE_CLASS : 0;
+    size_t cls = gm_medium_class(i, word);
     struct gm_cache *c = gm_load_relaxed(&gm_tc);
     void **top = c->top[cls];
     if (GM_UNLIKELY(top == c->limit[cls])) return free_full(p, (unsigned)cls);

@@ -77,11 +77,8 @@ enum gm_what {
 GM_INLINE size_t gm_plain_size(const void *p) {
     uintptr_t i = gm_index16_checked(p);
     if (i >= gm_load_relaxed(&gm_space.limit16)) return 0;
-    unsigned cls = gm_load_relaxed(&gm_space.state[i]) & GM_STATE_CLASS;
-    if (cls == 0) {
-        size_t word = gm_load_relaxed(gm_medium_at(i)) ^ (i & 63) << 8;
-        cls = word <= UINT8_MAX ? word & GM_STATE_CLASS : 0;
-    }
+    size_t cls = gm_load_relaxed(&gm_space.state[i]) & GM_STATE_CLASS;
+    if (cls == 0) cls = gm_medium_class(i, gm_medium_at(i));
     return cls > GM_CLASS_8 ? gm_class_size[cls] : 0;
 }
 /* A new block with p's first bytes; p is freed. */

@@ -9,6 +9,7 @@
 #include "libgomalloc/central.h"
 #include "libgomalloc/conf.h"
 #include "libgomalloc/front.h"
+#include "libgomalloc/guests.h"
 #include "libgomalloc/heap.h"
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/mend.h"
@@ -24,6 +25,7 @@ bool gm_gc_start(bool shared) {
     gm_init_once();
     if (!gm_class_leave_end_room()) return false;
     gm_central_no_guests();
+    if (gm_load_relaxed(&gm_guests_ever)) return false; /* by constructors before ours: their pages have slots of several classes */
     gm_heap_lock();
     bool made = gm_arena_make_marks(shared);
     if (gm_conf.thp != GM_THP_NEVER) gm_arena_huge_tables();
@@ -130,10 +132,8 @@ static bool find_large(uint64_t e, uintptr_t word, struct gm_gc_object *o) {
     return true;
 }
 
-/* Start of the small span whose page, by its entry e, holds p. The record need not be looked at. */
-static uintptr_t span_start(uint64_t e, uintptr_t p) {
-    return gm_align_down(p, GM_PAGE_SIZE) - ((uintptr_t)gm_entry_page(e) << GM_PAGE_SHIFT);
-}
+/* Start of the small span whose page, by its entry e, holds p. */
+static uintptr_t span_start(uint64_t e, uintptr_t p) { return p - gm_entry_offset(e, p); }
 
 static bool find_pair(uint64_t e, uintptr_t word, struct gm_gc_object *o) {
     const uint8_t *side = gm_load_relaxed(&gm_entry_span(e)->side);
@@ -187,7 +187,7 @@ void gm_gc_watch(uintptr_t p, bool on) {
     struct gm_gc_object o;
     if (!gm_gc_find(p, &o) || o.kind != GM_GC_SLOT) return;
     uint64_t e = entry_of(o.arena, p);
-    if (e & (GM_ENTRY_NOSCAN | GM_ENTRY_UNCOLLECTABLE | GM_ENTRY_TINY)) return; /* odd already */
+    if (e & GM_ENTRY_TREATMENT) return; /* odd already */
     unsigned cls = gm_entry_class(e), says = on ? GM_CLASS_8 : cls;
     uint8_t state = gm_state_get(o.arena, p, cls);
     while (state && !gm_state_cas(o.arena, p, cls, &state, (uint8_t)(says | (state & GM_STATE_COLOUR)))) continue;

@@ -11,8 +11,8 @@
  *
  * A thread can be held between taking a slot and storing its state; it stores the old colour when it goes
  * on. Its register or stack has the address then: a root that points to the start of a free slot sets the
- * mark bit, and the sweep finds a marked white slot, or none. Every place of the allocator that makes or
- * ends an object keeps its address in a register until the state is stored (gm_gc_keep).
+ * mark bit (the marker does so for all of them anyhow), and the sweep finds a marked white slot, or none. Every
+ * place of the allocator that makes or ends an object keeps its address in a register until the state is stored (gm_gc_keep).
  *
  * Which slot states lie where:
  *   slots of 16 bytes to 1 KiB    a byte of the arena's flat table: class | colour
@@ -27,7 +27,8 @@
 
 /* The mark bitmap is made before the first cycle, for the arenas there are and those to come. `shared`: a
  * forked child's marks are seen here. From now on objects have room behind their ends (gm_class_leave_end_room).
- * False: no memory for it. While there is one thread, the first time (heap lock). */
+ * False: no memory for it, or spans have lodged slots of other classes, whose sizes page entries do not tell. While there is
+ * one thread, the first time (heap lock). */
 bool gm_gc_start(bool shared);
 /* Child of a host's fork: its marks must not be its parent's. False: no memory; there can be no cycle. */
 bool gm_gc_fork_child(void);
@@ -109,6 +110,12 @@ void gm_gc_give_large(struct gm_span *s);
 /* Turns unmarked white slots of the class-8 span at `page` to 0 and marked ones black. Stores the former in
  * out[0..1024), returns how many; adds the others to *kept. Takes the class's lock. */
 unsigned gm_gc_sweep_small8(struct gm_arena *a, size_t page, uint8_t white, void **out, uint64_t *kept);
+
+/* Of eight states together: 0x80 in the bytes of those that are not 0, that is whose class bits are not all 0. */
+GM_INLINE uint64_t gm_gc_live_states(uint64_t states) {
+    const uint64_t high = UINT64_C(0x8080808080808080);
+    return ((states & ~high) + ~high) & high;
+}
 
 /* Calls fn for every live object of the pages [from, to), of whatever colour; a pair's halves one by one,
  * a tiny block as a whole. `state`: its state byte. For walkers; the world is held, or a moment's picture will do. */

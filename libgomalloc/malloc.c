@@ -104,8 +104,8 @@
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/profile.h"
-#include "libgomalloc/small8.h"
 #include "libgomalloc/scavenge.h"
+#include "libgomalloc/small8.h"
 
 GM_COLD void *gm_out_of_memory(void) {
     errno = ENOMEM;
@@ -190,18 +190,18 @@ static GM_NOINLINE void *alloc_counted(size_t n, unsigned cls, bool exactly) {
     return p;
 }
 
-static GM_NOINLINE void *alloc_uncounted(size_t n, size_t cls) {
-    return cls ? alloc_missed(n, (unsigned)cls, false) : alloc_counted(n, gm_class_of(n), false);
-}
+/* Class 8 has its slots in a bin of their own, so that it comes by here when there are some. */
+static inline void *pop_short(size_t n, size_t cls, struct gm_cache *c) { return cls == GM_CLASS_8 ? gm_small8_pop(c, n) : NULL; }
+
 /* An ordinary miss, or what was told class 0 and is to be sampled, or cannot be counted here (no cache, no distance drawn). */
 static GM_NOINLINE void *take_back(size_t n, size_t cls, struct gm_cache *c) {
-    void *p;
     gm_count_add(&c->until_sample, (int64_t)n);
-    return cls == GM_CLASS_8 && (p = gm_small8_pop(c, n)) != NULL ? p : alloc_uncounted(n, cls);
+    void *p = pop_short(n, cls, c);
+    return p ? p : gm_alloc_slow_uncounted(n, cls);
 }
 static GM_NOINLINE void *alloc_missed_small(size_t n, size_t cls, struct gm_cache *c) {
-    void *p;
-    return cls == GM_CLASS_8 && (p = gm_small8_pop(c, n)) != NULL ? p : alloc_missed(n, (unsigned)cls, false);
+    void *p = pop_short(n, cls, c);
+    return p ? p : alloc_missed(n, (unsigned)cls, false);
 }
 
 /* A miss; or, while allocations are sampled, every one, told class 0: to count, and pop. There every instruction is one in every
@@ -213,7 +213,7 @@ GM_NOINLINE void *gm_alloc_slow(size_t n, size_t cls, struct gm_cache *c) {
     return gm_alloc_pop_or(c, n, cls, alloc_missed_small);
 }
 
-GM_NOINLINE void *gm_alloc_slow_medium(size_t n, size_t cls) {
+GM_NOINLINE void *gm_alloc_slow_uncounted(size_t n, size_t cls) {
     return cls ? alloc_missed(n, (unsigned)cls, false) : alloc_counted(n, gm_class_of(n), false);
 }
 

@@ -117,17 +117,14 @@ static void set_home(struct gm_span *s, unsigned word, uint64_t bits) {
 }
 
 unsigned gm_span_give(struct gm_span *s, void **slots, unsigned n, unsigned *given) {
-    /* What of the record does not change meanwhile: else it would be read again behind each atomic store. */
-    uintptr_t start = s->start, bytes = gm_span_bytes(s);
-    uint64_t reciprocal = gm_class_reciprocal[s->cls];
-    unsigned ceded = gm_span_ceded(s), i = 0, word = 0;
+    unsigned i = 0, word = 0;
     uint64_t bits = 0;
     for (; i < n; i++) {
-        uintptr_t offset = (uintptr_t)slots[i] - start;
-        if (offset >= bytes || (ceded && ceded >> (offset >> GM_PAGE_SHIFT) & 1)) break;
-        unsigned index = (unsigned)(offset * reciprocal >> 32);
+        uintptr_t p = (uintptr_t)slots[i];
+        if (!gm_span_holds(s, p)) break;
+        unsigned index = gm_span_index(s, p);
         uint64_t bit = UINT64_C(1) << (index & 63);
-        GM_ASSERT(gm_span_slot(s, index) == (uintptr_t)slots[i]);
+        GM_ASSERT(gm_span_slot(s, index) == p);
         if (bits && index / 64 != word) {
             set_home(s, word, bits);
             bits = 0;

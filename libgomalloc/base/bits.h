@@ -22,5 +22,8 @@ GM_INLINE uint64_t gm_mask(unsigned from, unsigned n) {
 
 GM_INLINE size_t gm_min(size_t a, size_t b) { return a < b ? a : b; }
 GM_INLINE size_t gm_max(size_t a, size_t b) { return a > b ? a : b; }
+/* Of what may be negative. */
+GM_INLINE int64_t gm_min_signed(int64_t a, int64_t b) { return a < b ? a : b; }
+GM_INLINE int64_t gm_max_signed(int64_t a, int64_t b) { return a > b ? a : b; }
 
 #endif
