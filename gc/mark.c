@@ -1,19 +1,29 @@
 /* See mark.h.
  *
- * What costs is not the marking but the waiting: each pointer followed is three lines that lie anywhere (the
- * target's mark, its state byte, the target itself). So a worker looks at nothing at once.
+ * What costs is not the marking but the waiting: each pointer followed is lines that lie anywhere, its target's mark and the target
+ * itself. So a worker looks at nothing at once.
  *
- *   word -> in the heap? -> it waits in a batch: when one is full, the marks of all its words are prefetched, and those of
- *        the batch before it are set: marked already: done
+ *   word -> in the heap? -> its mark is prefetched, it waits in a batch; when the group is through, the marks of the batch before
+ *        it are set: marked already: done
  *        -> grey: it waits in the worker's buffer
- *        -> target and state are prefetched, it waits in the ring `soon` -> scanned
+ *        -> a group is taken from there and prefetched as a whole, it waits while the group before it is scanned -> scanned
+ *
+ * GROUPS, and not one in, one out: a prefetch does not wait for its line, but the processor goes no further than some 300
+ * instructions before it has translated the address, and random addresses of a large heap are in no table of translations. By
+ * samples of where the processor stood, on a heap of 1 GiB seven tenths of the marking were spent at that one instruction as long as some two
+ * hundred others lay between one prefetch and the next. In a row they are translated side by side. More than 24 lines
+ * on their way at once are too many: what is asked for then is not fetched.
  *
  * THE MARK OF A WORD is the bit of the 16 bytes it points to, whatever lies there: set before anything is known of
- * the target but that it is in the heap. Nearly always that is the start of a slot, and then its state byte, read
- * when the entry comes out of `soon`, says so together with its size. If not, the page entry tells what it is
+ * the target but that it is in the heap. Nearly always that is the start of a slot. Its page's entry tells, and the size
+ * with it: the entries of 64 KiB of heap share a line, they are at hand. If not, the entry tells what it is
  * (resolve): of an object that was pointed into, the first 16 bytes are marked as well, and that is the mark that counts. Bits
  * elsewhere, and those of free slots, mean nothing to anybody: who asks for a mark asks for that of a live object's start.
  * So an entry is any address, and all there is to know is looked up when it is taken out.
+ *
+ * FREE SLOTS are not to be scanned: what they once pointed to would stay. Each object's state byte would tell, on one more line that
+ * lies anywhere. Instead the free slots' marks are set before all others (free_slots.c), by a walk over the states in
+ * their order: they never turn grey. Until then words are looked up one by one (consider_carefully).
  *
  * Which words of an object are pointers, and whether their targets are marked, cannot be foreseen, and a branch that was
  * taken wrongly costs as much as ten words. So both are sorted out without branches: each word is stored, and the
@@ -26,6 +36,8 @@
  * bench/gc/mark.c measures all this. */
 #include "gc/mark.h"
 
+#include "gc/batch.h"
+#include "gc/free_slots.h"
 #include "gc/roots.h"
 #include "gc/work.h"
 #include "libgomalloc/base/atomic.h"
@@ -35,24 +47,19 @@
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { RING = 16, PIECE = 128 * 1024, SHARE_EVERY = 64, AT_ONCE = 32, BATCH = 8 };
+enum { GROUP = 16, PIECE = 128 * 1024, SHARE_EVERY = 4 };
 
-/* First in, first out, always full: of nothing (0) at first. What is in it has been prefetched. */
-struct ring {
-    unsigned at;
-    uintptr_t entry[RING];
-};
-
-/* Words that point into the primary arena. */
-struct batch {
-    size_t n;
-    uintptr_t word[BATCH + AT_ONCE];
+/* Grey entries that have been prefetched; size 0: what is there is not known yet. */
+struct group {
+    unsigned n;
+    uint32_t size[GROUP];
+    uintptr_t entry[GROUP];
 };
 
 struct worker {
-    struct batch batch[2];       /* the one that fills, and the other, whose marks have been prefetched */
+    struct gc_batch batch[2];    /* the one that fills, and the other, whose marks have been prefetched */
     unsigned filling;
-    struct ring soon;            /* grey entries */
+    struct group group[2];       /* as the batches: the one that fills, and the one that is scanned */
     struct gc_grey grey;
     unsigned until_share;
     bool alone;                  /* no other worker: marks are set without a locked instruction */
@@ -63,20 +70,16 @@ static struct worker workers[GC_MARK_WORKERS_MAX];
 static struct {
     uintptr_t base, bytes;       /* of the primary arena, as far as it had grown at the stop */
     const uint64_t *pages;
-    const uint8_t *state;
-    uintptr_t biased_marks;      /* address of its marks, less what mark_word_of adds for its base */
+    uintptr_t biased_marks;      /* see gc_batch_mark */
     bool sparse;                 /* there are other arenas */
+    bool free_marked;            /* free slots have their marks set */
 } heap;
+/* By class, of plain slots, else 0. */
+static struct shape {
+    uint32_t reciprocal, size;
+} shapes[GM_CLASSES];
 static bool started, started_shared;
 static uint32_t dropped;         /* atomic: entries were, for want of memory */
-
-/* Puts an entry in, and takes out the one that has been in longest. */
-static inline uintptr_t pass(struct ring *r, uintptr_t entry) {
-    uintptr_t *e = &r->entry[r->at], out = *e;
-    *e = entry;
-    r->at = (r->at + 1) % RING;
-    return out;
-}
 
 /* An entry that is where a piece of a large object begins. No address has this bit. */
 #define PIECE_ENTRY (UINT64_C(1) << 63)
@@ -123,75 +126,38 @@ static void mark_found(struct worker *w, const struct gm_gc_object *o, bool from
     else queue(w, o->start);
 }
 
-/* A word that may point into an arena other than the primary. */
-static GM_NOINLINE void consider_sparse(struct worker *w, uintptr_t word) {
+/* A word that may point into an arena other than the primary, or to a slot that is free. */
+static GM_NOINLINE void consider_carefully(struct worker *w, uintptr_t word) {
     struct gm_gc_object o;
     if (gm_gc_find(word, &o)) mark_found(w, &o, false);
 }
 
-/* The word of marks for the granule that an address of the primary arena lies in. The arena is aligned to more than
- * such a word speaks for, so that the table can be addressed without subtracting its base. */
-enum { MARK_WORD_SHIFT = GM_STATE_SHIFT + 6 };
-static inline uint64_t *mark_word_of(uintptr_t biased, uintptr_t p) { return (uint64_t *)(biased + (p >> MARK_WORD_SHIFT << 3)); }
-
-/* Sets the marks of a batch; words whose mark was not set turn grey. No other worker is there. */
-static inline void mark_alone(struct gc_buffer *grey, uintptr_t biased, const struct batch *b) {
-    size_t n = grey->n;
-    for (size_t i = 0; i < b->n; i++) {
-        uintptr_t word = b->word[i];
-        uint64_t *at = mark_word_of(biased, word), marks = gm_load_relaxed(at), bit = UINT64_C(1) << (word >> GM_STATE_SHIFT & 63);
-        gm_store_relaxed(at, marks | bit);
-        grey->entry[n] = word; /* there is room for all of the batch, and one more */
-        n += (marks & bit) == 0;
-    }
-    grey->n = n;
-}
-
-/* The same beside others: what is unmarked at a look first, then one locked instruction for each of those. Relaxed as in
- * set_bit. */
-static inline void mark_beside_others(struct gc_buffer *grey, uintptr_t biased, struct batch *b) {
-    size_t n = grey->n, unmarked = 0;
-    for (size_t i = 0; i < b->n; i++) {
-        uintptr_t word = b->word[i];
-        bool marked = gm_load_relaxed(mark_word_of(biased, word)) >> (word >> GM_STATE_SHIFT & 63) & 1;
-        b->word[unmarked] = word;
-        unmarked += !marked;
-    }
-    for (size_t i = 0; i < unmarked; i++) {
-        uintptr_t word = b->word[i];
-        uint64_t bit = UINT64_C(1) << (word >> GM_STATE_SHIFT & 63);
-        grey->entry[n] = word;
-        n += !(__atomic_fetch_or(mark_word_of(biased, word), bit, __ATOMIC_RELAXED) & bit);
-    }
-    grey->n = n;
-}
-
 /* Where there is no memory for grey. */
-static GM_NOINLINE void mark_and_drop(struct worker *w, uintptr_t biased, const struct batch *b) {
+static GM_NOINLINE void mark_and_drop(struct worker *w, uintptr_t biased, const struct gc_batch *b) {
     for (size_t i = 0; i < b->n; i++) {
         uintptr_t word = b->word[i];
-        if (set_bit(w, mark_word_of(biased, word), UINT64_C(1) << (word >> GM_STATE_SHIFT & 63))) queue(w, word);
+        if (set_bit(w, gc_batch_mark(biased, word), UINT64_C(1) << gc_batch_bit(word))) queue(w, word);
     }
 }
 
-/* The batch that fills is full (or shall be looked at all the same): its marks are prefetched, those of the other set. */
+/* The batch that fills is full, or shall be looked at all the same: the rest of its marks is prefetched, those of the other set. */
 static void next_batch(struct worker *w) {
     const uintptr_t biased = heap.biased_marks;
-    const struct batch *full = &w->batch[w->filling];
-    struct batch *other = &w->batch[w->filling ^= 1];
-    for (size_t i = 0; i < full->n; i++) __builtin_prefetch(mark_word_of(biased, full->word[i]), 1);
+    const struct gc_batch *full = &w->batch[w->filling];
+    struct gc_batch *other = &w->batch[w->filling ^= 1];
+    gc_batch_prefetch_rest(full, biased);
     struct gc_buffer *grey = gc_grey_room(&w->grey, other->n + 1);
     if (GM_UNLIKELY(!grey)) mark_and_drop(w, biased, other);
-    else if (w->alone) mark_alone(grey, biased, other);
-    else mark_beside_others(grey, biased, other);
-    other->n = 0;
+    else if (w->alone) gc_batch_settle_alone(other, grey, biased);
+    else gc_batch_settle(other, grey, biased);
+    gc_batch_clear(other);
 }
 
 /* A word that points into the primary arena. */
 static inline void consider(struct worker *w, uintptr_t word) {
-    struct batch *b = &w->batch[w->filling];
+    struct gc_batch *b = &w->batch[w->filling];
     b->word[b->n++] = word;
-    if (GM_UNLIKELY(b->n >= BATCH)) next_batch(w);
+    if (GM_UNLIKELY(b->n >= GC_BATCH_FULL)) next_batch(w);
 }
 
 /* True if there was something in the batches; they are empty then. */
@@ -204,38 +170,24 @@ static bool settle_batches(struct worker *w) {
 
 /* ---- scanning */
 
-/* The even number of words [p, end), at most AT_ONCE: those that lie in [base, base + limit) join the batch. */
-static inline void filter(struct batch *b, const uintptr_t *p, const uintptr_t *end, uintptr_t base, uintptr_t limit) {
-    size_t n = b->n;
-    for (; p < end; p += 2) {
-        uintptr_t first = gm_load_relaxed(p), second = gm_load_relaxed(p + 1);
-        b->word[n] = first;
-        n += first - base < limit;
-        b->word[n] = second;
-        n += second - base < limit;
-    }
-    b->n = n;
-}
-
-/* The same where there are other arenas as well: any word may lie in one. */
+/* Where there are other arenas as well: any word may lie in one. */
 static GM_NOINLINE void scan_words_sparse(struct worker *w, const uintptr_t *word, const uintptr_t *end) {
     for (; word < end; word++) {
         uintptr_t value = gm_load_relaxed(word);
         if (value - heap.base < heap.bytes) consider(w, value);
-        else consider_sparse(w, value);
+        else consider_carefully(w, value);
     }
 }
 
 /* `bytes`: a multiple of 16. */
-static inline void scan_words(struct worker *w, uintptr_t p, size_t bytes) {
+static GM_NOINLINE void scan_words(struct worker *w, uintptr_t p, size_t bytes) {
     const uintptr_t *word = (const uintptr_t *)p, *end = (const uintptr_t *)(p + bytes);
-    w->totals.scanned_bytes += bytes;
     if (GM_UNLIKELY(heap.sparse)) return scan_words_sparse(w, word, end);
     while (word < end) {
-        const uintptr_t *stop = end - word > AT_ONCE ? word + AT_ONCE : end;
-        struct batch *b = &w->batch[w->filling];
-        filter(b, word, stop, heap.base, heap.bytes);
-        if (GM_UNLIKELY(b->n >= BATCH)) next_batch(w);
+        const uintptr_t *stop = end - word > GC_BATCH_ROOM ? word + GC_BATCH_ROOM : end;
+        struct gc_batch *b = &w->batch[w->filling];
+        gc_batch_filter(b, word, stop, heap.base, heap.bytes);
+        if (GM_UNLIKELY(b->n >= GC_BATCH_FULL)) next_batch(w);
         word = stop;
     }
 }
@@ -257,6 +209,7 @@ static void scan_rest(struct worker *w, const struct gm_gc_object *o, uintptr_t 
         bytes = PIECE;
         gc_grey_share(&w->grey);
     }
+    w->totals.scanned_bytes += bytes;
     if (o->moving) scan_carefully(w, p, bytes);
     else scan_words(w, p, bytes);
 }
@@ -272,40 +225,81 @@ static GM_NOINLINE void resolve(struct worker *w, uintptr_t entry) {
     if (!o.noscan) scan_rest(w, &o, o.start);
 }
 
-static inline void scan(struct worker *w, uintptr_t entry) {
-    uintptr_t offset = entry - heap.base;
-    if (GM_UNLIKELY(offset >= heap.bytes || offset & 15)) return resolve(w, entry);
-    unsigned cls = gm_load_relaxed(&heap.state[offset >> GM_STATE_SHIFT]) & GM_STATE_CLASS;
-    if (GM_UNLIKELY(cls <= GM_CLASS_8)) return resolve(w, entry);
-    size_t size = gm_class_size[cls];
-    count(w, size);
-    scan_words(w, entry, size);
+/* The size of the plain slot that starts there, which is live, or its mark would have been set before; 0: it is something else. */
+static inline uint32_t plain_size(uintptr_t entry) {
+    uintptr_t i = gm_index16_checked((const void *)entry);
+    if (GM_UNLIKELY(i >= heap.bytes >> GM_STATE_SHIFT)) return 0;
+    /* Relaxed: the record is not looked at. */
+    uint64_t e = gm_load_relaxed(&heap.pages[i >> (GM_PAGE_SHIFT - GM_STATE_SHIFT)]);
+    struct shape s = shapes[e & GM_ENTRY_TREATMENT ? 0 : gm_entry_class(e)];
+    uintptr_t offset = gm_entry_offset(e, entry);
+    return (offset * s.reciprocal >> 32) * s.size == offset ? s.size : 0;
 }
 
-/* An entry on its way to scan(). */
-static inline void prefetch(uintptr_t entry) {
-    enum { AHEAD = 128 }; /* what is longer the processor sees coming by itself */
-    uintptr_t offset = entry - heap.base;
-    if (GM_UNLIKELY(offset >= heap.bytes)) return;
-    /* Relaxed: a hint. The entries of 64 KiB of heap share a line: they are at hand. */
-    size_t size = gm_class_size[gm_entry_class(gm_load_relaxed(&heap.pages[offset >> GM_PAGE_SHIFT]))];
-    __builtin_prefetch((const void *)entry);
-    __builtin_prefetch((const char *)entry + (size < AHEAD ? size : AHEAD) - 1);
-    __builtin_prefetch(&heap.state[offset >> GM_STATE_SHIFT]);
+/* Takes what is grey and prefetches it. */
+static inline void fill(struct worker *w, struct group *g) {
+    const struct gc_buffer *grey = w->grey.at;
+    unsigned n = (unsigned)gm_min(grey->n, GROUP);
+    g->n = n;
+    w->grey.at->n -= n;
+    for (unsigned i = 0; i < n; i++) {
+        uintptr_t entry = g->entry[i] = grey->entry[grey->n + i];
+        __builtin_prefetch((const void *)entry);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        g->size[i] = plain_size(g->entry[i]);
+        __builtin_prefetch((const void *)g->entry[i]);
+    }
+}
+
+/* The end of a longer object, but not farther than where the processor sees by itself what comes. */
+static inline void prefetch_end(const struct group *g, unsigned i) {
+    enum { AHEAD = 128 };
+    __builtin_prefetch((const char *)g->entry[i] + (g->size[i] < AHEAD ? g->size[i] : AHEAD) - 1);
+}
+
+static inline void scan_group(struct worker *w, struct group *g, const struct group *coming) {
+    const uintptr_t base = heap.base, limit = heap.bytes;
+    const uintptr_t biased = heap.biased_marks;
+    const uint32_t most = heap.sparse ? 0 : GC_BATCH_ROOM * sizeof(uintptr_t);
+    uint64_t bytes = 0, objects = 0;
+    struct gc_batch *b = &w->batch[w->filling];
+    for (unsigned i = 0; i < g->n; i++) {
+        prefetch_end(coming, i);
+        const uintptr_t *word = (const uintptr_t *)g->entry[i], *end = (const uintptr_t *)(g->entry[i] + g->size[i]);
+        if (GM_LIKELY(g->size[i] - 1 < most)) {
+            gc_batch_filter(b, word, end, base, limit);
+            gc_batch_prefetch_some(b, biased);
+            if (GM_UNLIKELY(b->n >= GC_BATCH_FULL)) {
+                next_batch(w);
+                b = &w->batch[w->filling];
+            }
+        } else {
+            if (g->size[i]) scan_words(w, g->entry[i], g->size[i]);
+            else resolve(w, g->entry[i]);
+            b = &w->batch[w->filling];
+        }
+        objects += g->size[i] != 0;
+        bytes += g->size[i];
+    }
+    g->n = 0;
+    w->totals.objects += objects;
+    w->totals.bytes += bytes;
+    w->totals.scanned_bytes += bytes;
 }
 
 /* ---- draining */
 
-/* Until the worker's own grey is used up. What is in the batches may still turn grey, and is looked at when there is
- * nothing else. */
+static inline bool has_grey(const struct worker *w) { return w->grey.at && w->grey.at->n != 0; }
+
+/* Until the worker's own grey is used up. */
 static void drain_own(struct worker *w) {
-    for (unsigned idle = 0; idle < RING || settle_batches(w);) { /* so many times nothing in and nothing out: `soon` is empty */
-        uintptr_t in = 0, out;
-        if (GM_LIKELY(gc_grey_take(&w->grey, &in))) prefetch(in);
-        out = pass(&w->soon, in);
-        idle = in | out ? 0 : idle + 1;
-        if (GM_UNLIKELY(!out)) continue;
-        scan(w, out);
+    for (unsigned filling = 0;; filling ^= 1) {
+        struct group *g = &w->group[filling];
+        if (GM_LIKELY(has_grey(w)) || gc_grey_other(&w->grey)) fill(w, g);
+        scan_group(w, &w->group[filling ^ 1], g);
+        if (g->n == 0 && w->batch[0].n + w->batch[1].n == 0 && !has_grey(w)) return;
+        next_batch(w);
         if (GM_UNLIKELY(--w->until_share == 0)) {
             w->until_share = SHARE_EVERY;
             gc_grey_share(&w->grey);
@@ -321,11 +315,14 @@ static void run_worker(void *arg, unsigned number) {
 
 /* The pass for entries that were dropped: every marked object is scanned, by one worker. */
 static void rescan(void *arg, uintptr_t p, size_t size, uint8_t state) {
+    struct worker *w = arg;
     struct gm_gc_object o;
     if (!gm_gc_find(p, &o) || o.noscan || !gm_gc_marked(o.arena, o.start)) return;
-    scan_words(arg, p, size);
-    settle_batches(arg);
-    drain_own(arg);
+    if (o.moving) scan_carefully(w, o.start, o.size);
+    else scan_words(w, o.start, o.size); /* a pair as a whole */
+    settle_batches(w);
+    do drain_own(w);
+    while (gc_grey_refill(&w->grey, gc_work_try())); /* what was too much for its own buffers */
 }
 
 /* What was counted says nothing then. */
@@ -341,6 +338,7 @@ static void each_object(void (*fn)(void *arg, uintptr_t p, size_t size, uint8_t 
 static void rescan_all(void) {
     struct worker *w = &workers[0];
     w->alone = true;
+    gc_work_set_workers(1); /* none of those that are done waits for anything */
     while (gm_load_relaxed(&dropped)) {
         gm_store_relaxed(&dropped, 0);
         each_object(rescan, w);
@@ -351,6 +349,7 @@ static void rescan_all(void) {
 
 void gc_mark_drain(unsigned n, void (*run)(void (*fn)(void *arg, unsigned worker), void *arg, unsigned workers)) {
     n = run ? (unsigned)gm_min(gm_max(n, 1), GC_MARK_WORKERS_MAX) : 1;
+    gc_mark_free_slots();
     settle_batches(&workers[0]);
     for (unsigned i = 0; i < n; i++) {
         workers[i].alone = n == 1;
@@ -369,8 +368,10 @@ void gc_mark_forget_grey(void) {
     for (unsigned i = 0; i < GC_MARK_WORKERS_MAX; i++) {
         struct worker *w = &workers[i];
         gc_grey_forget(&w->grey);
-        w->batch[0].n = w->batch[1].n = 0;
-        w->soon = (struct ring){ 0 };
+        for (unsigned half = 0; half < 2; half++) {
+            gc_batch_clear(&w->batch[half]);
+            w->group[half].n = 0;
+        }
     }
     gm_store_relaxed(&dropped, 0);
 }
@@ -381,6 +382,7 @@ bool gc_mark_begin(bool shared) {
         if (!started) { /* full of addresses that mean nothing */
             gc_roots_exclude((uintptr_t)workers, (uintptr_t)(workers + GC_MARK_WORKERS_MAX));
             gc_roots_exclude((uintptr_t)&heap, (uintptr_t)(&heap + 1));
+            for (unsigned cls = GM_CLASS_8 + 1; cls < GM_FIRST_MEDIUM; cls++) shapes[cls] = (struct shape){ gm_class_reciprocal[cls], gm_class_size[cls] };
         }
         started = true;
         started_shared = shared;
@@ -399,11 +401,17 @@ void gc_mark_at_stop(void) {
     heap.base = a->base;
     heap.bytes = gm_load_acquire(&a->committed);
     heap.pages = a->pages;
-    heap.state = a->state;
-    heap.biased_marks = (uintptr_t)a->marks - (a->base >> MARK_WORD_SHIFT << 3);
+    heap.biased_marks = (uintptr_t)a->marks - (a->base >> GC_MARK_WORD_SHIFT << 3);
     heap.sparse = gm_arena_next(gm_arena_next(NULL)) != NULL;
+    heap.free_marked = false;
     gm_gc_each_own(mark_own, NULL);
     gm_gc_each_uncollectable(mark_own, NULL);
+}
+
+void gc_mark_free_slots(void) {
+    if (heap.free_marked) return;
+    gc_free_slots_mark(&gm_space.primary, heap.bytes);
+    heap.free_marked = true;
 }
 
 /* ---- roots */
@@ -418,8 +426,8 @@ static GM_NOINLINE void root_from_stack(struct worker *w, uintptr_t word) {
 
 static inline void root(struct worker *w, uintptr_t word, bool from_stack) {
     if (GM_LIKELY(!from_stack)) {
-        if (word - heap.base < heap.bytes) consider(w, word);
-        else if (GM_UNLIKELY(heap.sparse)) consider_sparse(w, word);
+        if (GM_LIKELY(heap.free_marked) && word - heap.base < heap.bytes) consider(w, word);
+        else if (GM_UNLIKELY(heap.sparse) || word - heap.base < heap.bytes) consider_carefully(w, word);
         return;
     }
     /* One more byte: a word at the very end of the heap is one past an object as well. */

@@ -20,6 +20,9 @@ bool gc_mark_begin(bool shared);
 /* While held, before the first root: looks how far the heap reaches, marks what the allocator itself holds
  * and the uncollectable objects. */
 void gc_mark_at_stop(void);
+/* After that, on the held heap or its snapshot: marks what is free, in the time of some per cent of the marking. Words of memory other
+ * than stacks are looked at one by one until then. gc_mark_drain does it if nobody has. */
+void gc_mark_free_slots(void);
 
 /* Roots, by the thread that called gc_mark_at_stop. Every word at a multiple of `step` (8, 4 or 1) bytes
  * from low on that lies in [low, high) whole. */
@@ -43,7 +46,7 @@ struct gc_mark_totals {
 };
 /* Since gc_mark_begin. Not while workers run. */
 void gc_mark_totals(struct gc_mark_totals *out);
-/* Debug: marks stand at starts only, and what a marked object points to is marked. The world is still held. */
+/* Debug: what a marked object points to is marked. The world is still held. */
 void gc_mark_verify(void);
 
 #endif

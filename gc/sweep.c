@@ -60,8 +60,7 @@ struct page {
 
 /* Eight states at once: those of white slots that are marked (`recolour`) and that are not (`dead`), as 0x80 a byte. */
 static inline uint64_t white_states(uint64_t w, uint8_t white) {
-    uint64_t live = ((w & ~HIGH_BITS) + ~HIGH_BITS) & HIGH_BITS; /* class bits are not all 0 */
-    return live & (white ? w : ~w);
+    return gm_gc_live_states(w) & (white ? w : ~w);
 }
 
 static inline void take_slots(struct page *p, unsigned word, uint64_t states, uint64_t dead) {

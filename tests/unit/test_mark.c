@@ -111,6 +111,32 @@ TEST(interior_pointers_of_every_size) {
     }
 }
 
+/* Of every size: what a freed object pointed to goes, although something still points to its slot, from wherever. */
+TEST(what_freed_slots_say_is_not_believed) {
+    for (unsigned c = GM_CLASS_16; c < GM_CLASSES; c++) {
+        enum { MANY = 40 };
+        size_t size = gm_class_size[c];
+        void **holder = gm_alloc_zeroed(8 * MANY), *roots[MANY + 1] = { holder };
+        void **freed[MANY], *lost[MANY], *kept[MANY];
+        for (int i = 0; i < MANY; i++) {
+            freed[i] = gm_alloc_zeroed(size - 1), lost[i] = gm_alloc_zeroed(size < 200 ? 200 : size - 1), kept[i] = gm_alloc_zeroed(size - 1);
+            *(void **)freed[i] = lost[i];
+            *(void **)kept[i] = NULL;
+        }
+        for (int i = 0; i < MANY; i++) {
+            gm_free(freed[i]);
+            *(i % 2 ? &roots[i] : &holder[i]) = (char *)freed[i] + (i % 4 / 2 ? size / 2 : 0);
+        }
+        roots[MANY] = kept[MANY / 2];
+        holder[MANY - 2] = kept[0];
+        collect(roots, MANY + 1, false);
+        for (int i = 0; i < MANY; i++)
+            if (!expect(!gm_owns(lost[i]))) diag("size %zu, %d", size, i);
+        expect(gm_owns(kept[MANY / 2]) && gm_owns(kept[0]) && !gm_owns(kept[1]));
+        collect(NULL, 0, false);
+    }
+}
+
 TEST(a_root_holds_a_slot_that_is_not_yet_live) {
     void *p = gm_alloc_zeroed(64), *root = p;
     uint8_t *state = gm_arena_state_of(&gm_space.primary, (uintptr_t)p), born = *state;
