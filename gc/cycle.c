@@ -17,7 +17,8 @@
  *
  * An allocating thread that comes by moves the cycle on, one at a time (cycle lock, try only), holding no other
  * lock; the scavenger's thread, where there is one, does the rest of the sweep and a cycle that is overdue (two
- * minutes). Marking has its hands made for it (crew.c): all CPUs at a stop, a quarter of them in a child.
+ * minutes). Marking has its hands made for it (crew.c): all CPUs at a stop; in a child a quarter of them,
+ * and as many as the program has just left idle, waiting for the last child.
  *
  * A program that outruns the cycle helps (assist): it sweeps, waits for the child, or for the thread that is just
  * beginning a cycle. None of them needs a lock that a thread in malloc can hold, and no wait is for longer than 0.2 s.
@@ -65,6 +66,7 @@
 #include "gc/world.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/base/lock.h"
+#include "libgomalloc/base/print.h"
 #include "libgomalloc/conf.h"
 #include "libgomalloc/gcview.h"
 #include "libgomalloc/hooks.h"
@@ -142,8 +144,7 @@ static void sweep_starts(int64_t live, int64_t roots) {
     pacer.limit = gm_gc_heap_limit();
     uint64_t cost = record.first_pause + record.mark_cpu_ns + record.last_pause;
     gc_pacer_cost(&pacer, cost, now - last_marked);
-    if (marked_here) pacer.worth = INT64_MAX;
-    else gc_pacer_snapshot(&pacer, cost + gc_copies_cost(), now - last_marked, gm_os_cpus(), out_at_start - pacer.live);
+    gc_pacer_snapshot(&pacer, marked_here ? 0 : cost + gc_copies_cost(), gm_os_cpus());
     last_marked = now;
     gc_pacer_cycle_done(&pacer, live, roots, marked_here ? 0 : gm_load_relaxed(&gm_hooks.heap_out) - out_at_start);
     record.live = live;
@@ -175,7 +176,7 @@ static void given_up(void) {
     gm_store_relaxed(&phase, IDLE);
     /* Later, or the next allocation would try again. */
     int64_t out = gm_load_relaxed(&gm_hooks.heap_out);
-    gm_store_relaxed(&gm_hooks.trigger, out + (out / 8 > 1 << 20 ? out / 8 : 1 << 20));
+    gm_store_relaxed(&gm_hooks.trigger, out + gm_max_signed(out / 8, 1 << 20));
     gm_store_relaxed(&gm_hooks.armed, 0);
 }
 
@@ -206,6 +207,7 @@ static void child_done(unsigned outcome) {
     const struct gc_fork_result *r = gc_fork_result();
     record.mark_ns = gm_os_nanotime() - record.start - record.first_pause;
     record.mark_cpu_ns = r->cpu_ns;
+    gc_marking_waited(gc_fork_waited(), record.mark_ns);
     if (outcome == 1) {
         sweep_starts((int64_t)r->bytes, (int64_t)r->root_bytes);
         return;
@@ -225,12 +227,17 @@ static void child_done(unsigned outcome) {
 /* Go's rule: a cycle at least every two minutes. */
 static bool is_overdue(void) { return gm_os_coarse_time() - gm_load_relaxed(&last_cycle) > OVERDUE_NS && automatic; }
 
+static bool is_early(void) {
+    int64_t out = gm_load_relaxed(&gm_hooks.heap_out);
+    return out < gm_load_relaxed(&gm_hooks.trigger) || gc_pacer_waits(&pacer, out, gm_os_nanotime() - last_marked);
+}
+
 static void advance(void) {
     unsigned outcome;
     tidy();
     switch (phase) {
     case IDLE:
-        if (!automatic || (!is_overdue() && gm_load_relaxed(&gm_hooks.heap_out) < gm_load_relaxed(&gm_hooks.trigger))) arm_trigger();
+        if (!automatic || (!is_overdue() && is_early())) arm_trigger();
         else if (gc_sweep_done()) begin(false); /* whoever is at the last pages may be what a handler, ours, has interrupted */
         break;
     case MARKING:
@@ -458,7 +465,10 @@ void gc_init(void) {
     if (gm_conf.gc != GM_GC_ON) return;
     use_fork = gm_conf.barrier != GM_BARRIER_STOP;
     gc_pacer_init(&pacer, gm_conf.gcpercent, gm_gc_heap_limit());
-    if (!gm_gc_start(use_fork)) return;
+    if (!gm_gc_start(use_fork)) {
+        gm_eprintf("gomalloc: no collector: no memory for it, or too much was allocated before\n");
+        return;
+    }
     if (use_fork) atexit(at_exit); /* the first that is registered, so the last to run */
     gc_trace_init();
     gc_world_start();

@@ -23,6 +23,7 @@ static struct gc_fork_result *shared;
 static char *stack; /* for a child's second thread; its own copy is used only */
 static int child;   /* 0: none */
 static int going;   /* one that is done, but whose memory the kernel may still be taking apart; 0: none */
+static uint64_t waited; /* atomic, ns: by all threads, for the child */
 
 static bool map_shared(void) {
     if (!stack && (stack = gm_os_map(STACK)) != NULL) gc_roots_exclude((uintptr_t)stack, (uintptr_t)stack + STACK);
@@ -88,6 +89,7 @@ bool gc_fork_start(bool (*work)(struct gc_fork_result *result)) {
     uint64_t all = ~UINT64_C(0), before;
     int parent = (int)syscall(SYS_getpid);
     shared->incomplete = false;
+    gm_store_relaxed(&waited, 0);
     gm_store_relaxed(&shared->done, RUNNING);
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
     long pid = syscall(SYS_clone, CLONE_UNTRACED, NULL, NULL, NULL, NULL);
@@ -125,10 +127,14 @@ void gc_fork_abandon(void) {
 
 void gc_fork_wait(int64_t timeout_ns) {
     int saved = errno;
+    uint64_t start = gm_os_nanotime();
     struct timespec t = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
     syscall(SYS_futex, &shared->done, 0 /* FUTEX_WAIT, not private */, RUNNING, &t, NULL, 0);
+    gm_add_relaxed(&waited, gm_os_nanotime() - start);
     errno = saved;
 }
+
+uint64_t gc_fork_waited(void) { return gm_load_relaxed(&waited); }
 
 const struct gc_fork_result *gc_fork_result(void) { return shared; }
 

@@ -28,6 +28,8 @@ unsigned gc_fork_poll(void);
 bool gc_fork_tidy(void);
 /* Sleeps until the child is done, at most timeout_ns. */
 void gc_fork_wait(int64_t timeout_ns);
+/* ns that threads have spent in that since the child was made, together. */
+uint64_t gc_fork_waited(void);
 const struct gc_fork_result *gc_fork_result(void);
 /* Kills the child, if there is one; returns when it has gone. */
 void gc_fork_abandon(void);

@@ -16,18 +16,24 @@ bool gc_marking_held(uintptr_t program_from, int64_t expected, bool all) {
     work = expected;
     gc_roots_own_stack(program_from); /* our own frames are not looked at: addresses of objects that were swept lie about in them */
     gc_mark_at_stop();
+    if (all) gc_mark_free_slots(); /* else in the child: the threads stand still here */
     gc_roots_scan_registers();
     return gc_roots_scan_held(all);
 }
 
-/* A quarter of the CPUs beside the program, all of them while it stands still, one for what is soon done. */
+static unsigned spare; /* CPUs that the program did not use while the last child marked, as its threads waited for the child */
+
+void gc_marking_waited(uint64_t waited_ns, uint64_t mark_ns) { spare = (unsigned)((waited_ns + mark_ns / 2) / (mark_ns + 1)); }
+
+/* A quarter of the CPUs beside the program and what it leaves, all of them while it stands still, one for what is soon done. */
 static unsigned workers_for(bool beside) {
     unsigned cpus = gm_os_cpus();
     if (work < WORTH_A_CREW) return 1;
-    return beside ? gm_max(cpus / 4, 1u) : cpus;
+    return beside ? (unsigned)gm_min(gm_max(cpus / 4, 1u) + spare, cpus) : cpus;
 }
 
 static bool mark_all(bool beside, bool scanned) {
+    gc_mark_free_slots();
     if (!scanned && !gc_roots_scan_private()) return false;
     gc_watch_mark();
     gc_mark_drain(gc_crew_hire(workers_for(beside)), gc_crew_run);

@@ -7,8 +7,10 @@
  * trigger  = goal, less what the program will allocate while marking runs beside it: the amount it
  *            allocated during the last marking, halfway smoothed, at most half of the way from live to goal. */
 /* A SNAPSHOT needs memory of its own, a page for each that the program writes to while the child marks. So where cycles mark on
- * snapshots the next begins before that, when as much was allocated as makes the collector's work an eighth of what the CPUs can do,
- * but not before a quarter of the way to the goal. Sooner is less memory for more work, and the other way round. */
+ * snapshots the next begins before that, when so much time has passed that the collector's work is a fourteenth of what the CPUs can do,
+ * but not before a quarter of the way to the goal. Sooner is less memory for more work, and the other way round. The clock is
+ * asked on the way, again and again, rather than bytes reckoned from it beforehand: a program that has just built its
+ * heap goes on at another pace. */
 #ifndef GC_PACER_H
 #define GC_PACER_H
 
@@ -21,8 +23,8 @@ struct gc_pacer {
     int64_t roots;        /* bytes of stacks, globals and other memory it scanned besides */
     int64_t runway;       /* bytes the program allocates while a cycle marks, smoothed */
     int64_t room;         /* bytes allocated between two cycles at the least */
-    int64_t worth;        /* bytes allocated between two cycles on snapshots; INT64_MAX: the last was none */
-    int64_t goal, trigger;
+    uint64_t rest;        /* ns between two cycles on snapshots; 0: the last was none */
+    int64_t goal, trigger, latest; /* at the trigger gc_pacer_waits is asked; from `latest` on a cycle is due whatever the time */
 };
 
 void gc_pacer_init(struct gc_pacer *p, int64_t percent, int64_t limit);
@@ -30,8 +32,10 @@ void gc_pacer_init(struct gc_pacer *p, int64_t percent, int64_t limit);
 void gc_pacer_cycle_done(struct gc_pacer *p, int64_t live, int64_t roots, int64_t allocated);
 /* Before it: what the cycle took, standing still and marking beside, and the time since the one before. */
 void gc_pacer_cost(struct gc_pacer *p, uint64_t cost_ns, uint64_t since_ns);
-/* The same of a cycle on a snapshot, with the time the program took for copying pages; `allocated` bytes came since the one before. */
-void gc_pacer_snapshot(struct gc_pacer *p, uint64_t cost_ns, uint64_t since_ns, unsigned cpus, int64_t allocated);
+/* The same of a cycle on a snapshot, with the time the program took for copying pages. 0: it was none. */
+void gc_pacer_snapshot(struct gc_pacer *p, uint64_t cost_ns, unsigned cpus);
+/* The heap has come to the trigger, since_ns after the last marking. False: begin. True: it is too early, there is a new trigger. */
+bool gc_pacer_waits(struct gc_pacer *p, int64_t heap, uint64_t since_ns);
 void gc_pacer_set(struct gc_pacer *p, int64_t percent, int64_t limit);
 
 #endif

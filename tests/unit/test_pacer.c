@@ -82,36 +82,52 @@ TEST(dear_cycles_get_room_and_cheap_ones_lose_it) {
     expect_eq(p.goal, small);
 }
 
-static int64_t trigger_of_snapshots(uint64_t cost, unsigned cpus) {
+/* Where the next cycle begins of a program that allocates so many MiB a second at first, and so many from then_at MiB on. */
+static int64_t begins_at(uint64_t cost, unsigned cpus, int first, int then_at, int then) {
     struct gc_pacer p = pacer(100, 400 * MIB);
     for (int i = 0; i < 30; i++) {
-        gc_pacer_snapshot(&p, cost, 1000 * MS, cpus, 100 * MIB); /* the program allocates 100 MiB a second */
+        gc_pacer_snapshot(&p, cost, cpus);
         gc_pacer_cycle_done(&p, 400 * MIB, 0, 0);
         expect_eq(p.goal, 800 * MIB);
     }
-    return p.trigger;
+    int64_t heap = 400 * MIB;
+    uint64_t time = 0;
+    for (unsigned looks = 0; heap < p.trigger || (expect(++looks < 20) && gc_pacer_waits(&p, heap, time)); heap += MIB)
+        time += 1000 * MS / (unsigned)(heap < then_at * MIB ? first : then);
+    return heap;
 }
-/* Work of an eighth of what the CPUs can do, between a quarter of the way and the goal. */
+/* Work of a fourteenth of what the CPUs can do, between a quarter of the way and the goal. */
 TEST(snapshots_come_sooner_where_they_are_cheap) {
-    expect_eq(trigger_of_snapshots(10 * MS, 2), 500 * MIB);
-    int64_t between = trigger_of_snapshots(500 * MS, 2);
-    expect(between > 598 * MIB && between < 602 * MIB);
-    expect_eq(trigger_of_snapshots(500 * MS, 64), 500 * MIB);
-    expect_eq(trigger_of_snapshots(5000 * MS, 2), 800 * MIB);
+    expect_eq(begins_at(10 * MS, 2, 100, 0, 100), 500 * MIB);
+    int64_t between = begins_at(250 * MS, 2, 100, 0, 100);
+    expect(between >= 575 * MIB && between <= 600 * MIB);
+    expect_eq(begins_at(250 * MS, 64, 100, 0, 100), 500 * MIB);
+    expect_eq(begins_at(5000 * MS, 2, 100, 0, 100), 800 * MIB);
+    expect_eq(begins_at(250 * MS, 2, 1000, 800, 1000), 800 * MIB);
 }
-TEST(after_a_cycle_that_freed_more_than_came_snapshots_still_wait) {
+TEST(a_change_of_pace_is_noticed) {
+    int64_t slows_down = begins_at(250 * MS, 2, 1000, 550, 10);
+    expect(slows_down >= 550 * MIB && slows_down <= 600 * MIB);
+}
+TEST(after_a_stop_the_goal_is_the_trigger_again) {
     struct gc_pacer p = pacer(100, 400 * MIB);
-    gc_pacer_snapshot(&p, 100 * MS, 0, 2, -50 * MIB);
+    gc_pacer_snapshot(&p, 100 * MS, 2);
     gc_pacer_cycle_done(&p, 400 * MIB, 0, 0);
     expect_eq(p.trigger, 500 * MIB);
+    gc_pacer_snapshot(&p, 0, 2);
+    gc_pacer_cycle_done(&p, 400 * MIB, 0, 0);
+    expect_eq(p.trigger, 800 * MIB);
+    expect(!gc_pacer_waits(&p, 500 * MIB, 0));
 }
-TEST(the_runway_counts_before_snapshots_too) {
+TEST(the_runway_counts_for_snapshots_too) {
     struct gc_pacer p = pacer(100, 400 * MIB);
     for (int i = 0; i < 40; i++) {
-        gc_pacer_snapshot(&p, 500 * MS, 1000 * MS, 2, 100 * MIB);
+        gc_pacer_snapshot(&p, 250 * MS, 2);
         gc_pacer_cycle_done(&p, 400 * MIB, 0, 50 * MIB);
     }
-    expect(p.trigger > 548 * MIB && p.trigger < 553 * MIB);
+    expect(gc_pacer_waits(&p, 749 * MIB, MS));
+    expect(p.trigger <= 751 * MIB);
+    expect(!gc_pacer_waits(&p, 751 * MIB, MS));
 }
 
 TEST_MAIN()

@@ -65,6 +65,27 @@ TEST_LIMIT(no_marking_outlives_its_process, 60) {
     expect_eq(status, 0); /* by itself: not killed, not at its end, which would be seconds away */
 }
 
+static void *wait_a_little(void *arg) {
+    gc_fork_wait(30 * 1000 * 1000);
+    return NULL;
+}
+/* By all threads together, for this child only. */
+TEST_LIMIT(waiting_for_it_is_counted, 60) {
+    prepare();
+    pthread_t t;
+    for (int round = 0; round < 2; round++) {
+        marking->pid = marking->go_on = 0;
+        begin(NULL);
+        expect_eq(gc_fork_waited(), 0u);
+        expect_eq(pthread_create(&t, NULL, wait_a_little, NULL), 0);
+        wait_a_little(NULL);
+        pthread_join(t, NULL);
+        expect(gc_fork_waited() >= 58 * 1000 * 1000);
+        marking->go_on = 1;
+        while (gc_fork_poll() == 0) gc_fork_wait(5000000);
+    }
+}
+
 /* ---- what is told of it */
 
 static bool says_all(struct gc_fork_result *result) {
