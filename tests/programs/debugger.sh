@@ -121,11 +121,17 @@ mappings_have_names() {
 }
 
 reservations_are_left_out() {
-    need awk
-    with cat /proc/self/smaps | awk '
-        /^[0-9a-f]+-[0-9a-f]+ / { inaccessible = $2 ~ /^---/; split($1, a, "-"); size = strtonum("0x" a[2]) - strtonum("0x" a[1]) }
-        /^VmFlags:/ && inaccessible && size > 2 ^ 27 { n++; if (!/ dd /) bad++ }
-        END { exit !(n >= 3 && !bad) }'
+    local line reserved= range n=0
+    while read -r line; do
+        if [[ $line =~ ^([0-9a-f]+)-([0-9a-f]+)\ (....) ]]; then
+            range=$((16#${BASH_REMATCH[2]} - 16#${BASH_REMATCH[1]})) reserved=
+            [[ ${BASH_REMATCH[3]} != ---* ]] || ((range <= 1 << 27)) || reserved=1
+        elif [[ $reserved && $line == VmFlags:* ]]; then
+            n=$((n + 1))
+            [[ $line\  == *\ dd\ * ]] || { echo "$line"; return 1; }
+        fi
+    done < <(with cat /proc/self/smaps)
+    ((n >= 3)) || { echo "$n reservations"; return 1; }
 }
 
 check gdb_script_on_a_live_process live_process
