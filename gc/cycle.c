@@ -465,7 +465,7 @@ void gc_init(void) {
     if (gm_conf.gc != GM_GC_ON) return;
     use_fork = gm_conf.barrier != GM_BARRIER_STOP;
     gc_pacer_init(&pacer, gm_conf.gcpercent, gm_gc_heap_limit());
-    if (!gm_gc_start(use_fork)) {
+    if (!gc_roots_start() || !gm_gc_start(use_fork)) {
         gm_eprintf("gomalloc: no collector: no memory for it, or too much was allocated before\n");
         return;
     }

@@ -25,10 +25,8 @@ static unsigned spare; /* CPUs that the program did not use while the last child
 
 void gc_marking_waited(uint64_t waited_ns, uint64_t mark_ns) { spare = (unsigned)((waited_ns + mark_ns / 2) / (mark_ns + 1)); }
 
-/* A quarter of the CPUs beside the program and what it leaves, all of them while it stands still, one for what is soon done. */
-static unsigned workers_for(bool beside) {
-    unsigned cpus = gm_os_cpus();
-    if (work < WORTH_A_CREW) return 1;
+unsigned gc_marking_workers(bool beside, int64_t bytes, unsigned cpus) {
+    if (bytes < WORTH_A_CREW) return 1;
     return beside ? (unsigned)gm_min(gm_max(cpus / 4, 1u) + spare, cpus) : cpus;
 }
 
@@ -36,7 +34,7 @@ static bool mark_all(bool beside, bool scanned) {
     gc_mark_free_slots();
     if (!scanned && !gc_roots_scan_private()) return false;
     gc_watch_mark();
-    gc_mark_drain(gc_crew_hire(workers_for(beside)), gc_crew_run);
+    gc_mark_drain(gc_crew_hire(gc_marking_workers(beside, work, gm_os_cpus())), gc_crew_run);
     return true;
 }
 

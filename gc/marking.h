@@ -13,6 +13,9 @@ bool gc_marking_held(uintptr_t program_from, int64_t expected, bool all);
 bool gc_marking_all(bool scanned);
 /* The rest, in a snapshot child (fork.h). */
 bool gc_marking_child(struct gc_fork_result *result);
+/* How many threads mark: a quarter of the CPUs beside the program and those it leaves, all of them while it stands still, one
+ * for what is soon done. */
+unsigned gc_marking_workers(bool beside, int64_t bytes, unsigned cpus);
 /* A child has marked for so long, and the program's threads have waited for it so long together. */
 void gc_marking_waited(uint64_t waited_ns, uint64_t mark_ns);
 

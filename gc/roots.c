@@ -177,7 +177,7 @@ static bool is_stack_of(const struct gm_mapping *m, bool above_guard, uintptr_t 
 
 /* Where everybody stands, the caller too, in ascending order: there are as many mappings as threads, and more. */
 enum { MAX_STANDING = (1 << 15) + 1 };
-static struct standing { uintptr_t sp, live, control_block; } *standing; /* MAX_STANDING of them, mapped when first needed */
+static struct standing { uintptr_t sp, live, control_block; } *standing; /* MAX_STANDING of them */
 static unsigned standing_count;
 
 /* Lets an entry sink in the heap of the first n, largest on top. */
@@ -191,10 +191,12 @@ static void sink(unsigned at, unsigned n) {
     standing[at] = moving;
 }
 
+bool gc_roots_start(void) { return standing || (standing = gm_os_map(MAX_STANDING * sizeof *standing)) != NULL; }
+
 /* qsort allocates. False: no memory for the list. */
 static bool list_standing(void) {
     unsigned n = 0;
-    if (!standing && !(standing = gm_os_map(MAX_STANDING * sizeof *standing))) return false;
+    if (!gc_roots_start()) return false;
     standing[n++] = (struct standing){ own_sp, own_sp, (uintptr_t)__builtin_thread_pointer() }; /* a call's: below is nothing */
     for (unsigned i = 0; i < own_count; i++) standing[n++] = (struct standing){ own[i].from, own[i].from, own[i].control_block };
     for (unsigned i = 0; i < gc_world_count() && n < MAX_STANDING; i++) {

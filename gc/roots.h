@@ -27,6 +27,8 @@ int gc_roots_remove(uintptr_t low, uintptr_t high);
 int gc_roots_add_stack(uintptr_t low, uintptr_t high);
 int gc_roots_remove_stack(uintptr_t low);
 
+/* Takes the memory that scanning needs; else the first scan does, which may be made because there is no more. False: there is none. */
+bool gc_roots_start(void);
 /* Memory that a snapshot does not freeze, and what only the kernel holds: in the parent, while it is held. With `all`,
  * everything. False: the list of mappings could not be read (nothing may be swept then). */
 bool gc_roots_scan_held(bool all);

@@ -1,4 +1,4 @@
-/* The process that marks on a snapshot: how long it lives. */
+/* The process that marks on a snapshot: how long it lives, how many mark in it. */
 #include "tests/check.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "gc/fork.h"
+#include "gc/marking.h"
 
 /* Shared with the child: it marks until it is told, 30 s at most. */
 static volatile struct { int pid, go_on; } *marking;
@@ -84,6 +85,26 @@ TEST_LIMIT(waiting_for_it_is_counted, 60) {
         marking->go_on = 1;
         while (gc_fork_poll() == 0) gc_fork_wait(5000000);
     }
+}
+
+/* As many CPUs as the program's threads left idle, to the nearest. */
+TEST(what_the_program_leaves_idle_marks) {
+    const int64_t much = INT64_C(1) << 30, ms = 1000000;
+    expect_eq(gc_marking_workers(true, much, 2), 1u);
+    expect_eq(gc_marking_workers(true, much, 16), 4u);
+    expect_eq(gc_marking_workers(false, much, 16), 16u);
+    expect_eq(gc_marking_workers(false, 1000, 16), 1u);
+    gc_marking_waited(149 * ms, 100 * ms);
+    expect_eq(gc_marking_workers(true, much, 16), 5u);
+    expect_eq(gc_marking_workers(true, much, 2), 2u);
+    expect_eq(gc_marking_workers(true, 1000, 2), 1u);
+    gc_marking_waited(1600 * ms, 100 * ms);
+    expect_eq(gc_marking_workers(true, much, 16), 16u);
+    expect_eq(gc_marking_workers(false, much, 16), 16u);
+    gc_marking_waited(49 * ms, 100 * ms);
+    expect_eq(gc_marking_workers(true, much, 16), 4u);
+    gc_marking_waited(0, 0);
+    expect_eq(gc_marking_workers(true, much, 1), 1u);
 }
 
 /* ---- what is told of it */
