@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -48,6 +49,7 @@ static bool aligned(const void *p, size_t size) { return (((uintptr_t)p | size) 
 
 static void start(void) {
     if (region) return;
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* what is resident is what was written to, page by page */
     settings_page = fake.page;
     units = fake.space / UNIT;
     /* On purpose not aligned to more than a page: alignment is the caller's wish, not luck. */

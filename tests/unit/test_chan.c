@@ -188,7 +188,7 @@ TEST(unbuffered_between_goroutine_and_thread) { ping(0, false); }
 TEST(unbuffered_between_threads) { ping(0, true); }
 TEST(buffered_between_goroutine_and_thread) { ping(3, false); }
 
-/* Waiters are served in the order of their coming. At one P they come in the order of their start. */
+/* Waiters are served in the order of their coming: the next one comes when the one before waits. */
 enum { WAITERS = 50 };
 static gochan *line;
 static long order[WAITERS];
@@ -208,8 +208,7 @@ TEST(waiting_receivers_are_served_in_order) {
     go_maxprocs(1);
     for (long i = 0; i < WAITERS; i++) {
         expect_eq(go(want, (void *)i), 0);
-        wait_for(&begun, (uint32_t)i + 1);
-        usleep(500);
+        parked_wait((unsigned)i + 1);
     }
     for (long i = 0; i < WAITERS; i++) gochan_send(line, &i);
     wait_for(&ended, WAITERS);
@@ -220,8 +219,8 @@ static void senders_in_order(size_t capacity) {
     go_maxprocs(1);
     for (long i = 0; i < WAITERS; i++) {
         expect_eq(go(offer, (void *)i), 0);
-        wait_for(&begun, (uint32_t)i + 1);
-        usleep(500);
+        if (i < (long)capacity) wait_for(&ended, (uint32_t)i + 1);
+        else parked_wait((unsigned)i + 1 - (unsigned)capacity);
     }
     for (long i = 0; i < WAITERS; i++) {
         long v = -1;

@@ -15,6 +15,10 @@ static void wait_named(void *name) {
     gomutex_unlock(&m);
     crew_up(&woken);
 }
+static void all_numbered(void) {
+    gomutex_lock(&m); /* the last one is in wait */
+    gomutex_unlock(&m);
+}
 static void start(int n) {
     static const char *const names[] = {"a", "b", "c", "d"};
     gocond_init(&c, &m);
@@ -22,8 +26,7 @@ static void start(int n) {
         go(wait_named, (void *)names[i]);
         crew_wait(&waiting, i + 1);
     }
-    gomutex_lock(&m); /* the last one is in wait */
-    gomutex_unlock(&m);
+    all_numbered();
 }
 TEST(a_signal_wakes_the_one_that_waits_longest) {
     start(4);
@@ -48,6 +51,7 @@ TEST(signals_are_not_kept) {
     gocond_broadcast(&c);
     go(wait_named, "x");
     crew_wait(&waiting, 1);
+    all_numbered();
     crew_pause();
     expect_eq(crew_get(&woken), 0);
     gocond_signal(&c);
@@ -61,8 +65,7 @@ TEST(numbers_may_wrap) {
         go(wait_named, "x");
         crew_wait(&waiting, i);
     }
-    gomutex_lock(&m);
-    gomutex_unlock(&m);
+    all_numbered();
     for (uint32_t i = 1; i <= 4; i++) {
         gocond_signal(&c);
         crew_wait(&woken, i);

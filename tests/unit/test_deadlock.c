@@ -23,7 +23,7 @@ static int procs = 1;
 /* Runs the body in a child; its status, and stderr in text. */
 static void (*to_run)(void);
 static void run_it(void) {
-    alarm(50);
+    alarm(50 * CHECK_BUSY);
     go_maxprocs(procs);
     to_run();
 }

@@ -30,7 +30,7 @@ TEST(the_first_error_counts) {
     gogroup_go(&g, ok, NULL);
     gogroup_go(&g, fails, (void *)5);
     crew_wait(&ran, 2);
-    crew_pause();
+    while (__atomic_load_n(&g.err, __ATOMIC_RELAXED) == 0) usleep(200);
     crew_up(&gate);
     expect_eq(gogroup_wait(&g), 5);
     expect_eq(gogroup_wait(&g), 5);

@@ -1,5 +1,8 @@
+/* fake os */
 /* Room in nearly empty spans: what few survivors leave free is used before fresh memory, whatever the sizes; nothing
- * is lost, nothing lies in two hands, and what asks about an address gets the right answer. */
+ * is lost, nothing lies in two hands, and what asks about an address gets the right answer.
+ *
+ * The clock is the fake's: it bounds the looks for room, and on a busy machine the real one lets them find anything or nothing. */
 #include "tests/unit/allocator.h"
 
 #include <pthread.h>
@@ -124,7 +127,7 @@ TEST_LIMIT(other_sizes_fit_between_survivors, 120) {
     size_t most = rounds(ROUND, 8, &rng); /* with survivors of seven rounds, 11 MiB are alive at the end */
     expect(gm_guests_ever);
     expect(!gm_gc_start(false)); /* page entries do not tell their sizes */
-    expect_at_most(most, 5 * ROUND); /* usually 3; 8 and more without. The looks for room are bounded by the clock */
+    expect_at_most(most, 4 * ROUND); /* under 3; 8 and more without */
     expect_all_home();
 }
 
@@ -181,7 +184,7 @@ TEST_LIMIT(an_address_in_a_guest_is_what_it_is, 120) {
         check_fill(p, 300, (uintptr_t)p);
     }
     diag("%u guests", guests);
-    expect(guests > 1000);
+    expect(guests > 5000); /* 14000 */
     for (unsigned i = 0; i < n; i++) {
         unsigned char *p = live[i].p;
         end(&live[i]);
@@ -213,7 +216,7 @@ TEST_LIMIT(guests_above_a_kib_among_smaller_ones, 120) {
         expect(gm_realloc(p, LARGE_GUEST + 20) == p);
     }
     diag("%u guests", guests);
-    expect(guests > 100); /* usually 1000: how many hosts are made is bounded by the clock */
+    expect(guests > 1000); /* 2200 */
     for (unsigned i = 0, told = 0; i < n; i++) {
         unsigned char *p = live[i].p;
         bool guest = p && live[i].size == LARGE_GUEST && span_at(p)->cls == GM_CLASS_HOST;

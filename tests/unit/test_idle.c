@@ -168,9 +168,11 @@ TEST(who_waits_for_a_child_keeps_its_cache) {
     finish(&o);
 }
 
-static void *holder(void *release) {
+enum { WANTED, HELD, RELEASED };
+static void *holder(void *heap) {
     gm_heap_lock();
-    while (!gm_load_relaxed((bool *)release)) usleep(1000);
+    gm_store_relaxed((int *)heap, HELD);
+    while (gm_load_relaxed((int *)heap) != RELEASED) usleep(1000);
     gm_heap_unlock();
     return NULL;
 }
@@ -180,16 +182,16 @@ TEST(who_waits_for_the_library_keeps_its_cache) {
     struct owner *o = calloc(1, sizeof *o);
     struct gm_os_asleep at = { 0 };
     start(o, WAITS_FOR_OUR_LOCK);
-    bool release = false;
+    int heap = WANTED;
     gm_cache_flush_transfers();
     pthread_t h;
-    pthread_create(&h, NULL, holder, &release);
-    nap(10000);
+    pthread_create(&h, NULL, holder, &heap);
+    while (gm_load_relaxed(&heap) != HELD) nap(1000);
     sem_post(&o->go);
     for (int i = 0; i < 60000 && !(gm_os_asleep(o->tid, &at) && at.futex && at.futex != (uintptr_t)&o->go); i++) nap(1000);
     expect(at.futex && at.futex != (uintptr_t)&o->go);
     expect_eq(drain(), 0);
-    gm_store_relaxed(&release, true);
+    gm_store_relaxed(&heap, RELEASED);
     pthread_join(h, NULL);
     wait_asleep(o);
     expect_eq(drain(), 1); /* it waits for the program now */

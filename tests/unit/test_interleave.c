@@ -10,7 +10,7 @@
 #include "sched/proc.h"
 #include "tests/check.h"
 
-enum { CHANS = 6, WORKERS = 24, LIMIT_SECONDS = 20 };
+enum { CHANS = 6, WORKERS = 24, LIMIT_SECONDS = CHECK_LIMIT_SECONDS * CHECK_BUSY };
 
 static gochan *chan[CHANS], *quit;
 static uint64_t seed;

@@ -75,6 +75,7 @@ TEST(four_rounds) {
     golocal_create(&key, sets_again);
     golocal_create(&other, NULL);
     crew(1, 0, once);
+    crew_wait(&destroyed, 4);
     crew_pause();
     expect_eq(crew_get(&destroyed), 4);
     crew(0, 1, once);
