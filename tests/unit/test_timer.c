@@ -60,24 +60,29 @@ static void fall_asleep_together(void *n) {
     due = check_now_ns() + 2 * MS;
     for (intptr_t i = 0; i < (intptr_t)n; i++) go(sleep_until, (void *)(i * 10000));
 }
-static unsigned gathered(intptr_t n, unsigned times) {
-    unsigned late = 0;
-    for (unsigned i = 0; i < times; i++) {
-        gm_store_relaxed(&ended, 0);
-        gm_store_relaxed(&awake, 0);
-        expect_eq(go(fall_asleep_together, (void *)n), 0);
-        wait_for(&ended, (uint32_t)n);
-        late += first_woken - due >= GS_GATHER;
-    }
-    return late;
+/* The first of n was woken before GS_GATHER was over: none was waited for. */
+static bool on_time(intptr_t n) {
+    gm_store_relaxed(&ended, 0);
+    gm_store_relaxed(&awake, 0);
+    expect_eq(go(fall_asleep_together, (void *)n), 0);
+    wait_for(&ended, (uint32_t)n);
+    return first_woken - due < GS_GATHER;
 }
+/* On a busy machine all are late. So four are tried until they were once on time, as is one, which nobody would wait for. */
 TEST(many_at_once_are_waited_for) {
-    enum { TIMES = 60 };
+    enum { TIMES = 60, TRIES = 1000, SURE = 40 };
+    unsigned five = 0, alone = 0;
+    bool four = false;
     go_maxprocs(1);
-    unsigned five = gathered(5, TIMES), four = gathered(4, TIMES);
-    diag("of %d times waited for: five %u, four %u", TIMES, five, four);
+    for (int i = 0; i < TIMES; i++) five += !on_time(5);
+    for (int i = 0; i < TRIES && !four && alone < SURE; i++) {
+        alone += on_time(1);
+        four = on_time(4);
+    }
+    diag("five were waited for %u of %d times, four were %son time, one %u times before", five, TIMES, four ? "" : "not ", alone);
     expect(five > TIMES / 2);
-    expect(four < five);
+    if (!four && alone < SURE) skip("nobody is woken on time here");
+    expect(four);
 }
 
 TEST(no_time_is_no_wait) {
