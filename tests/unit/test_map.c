@@ -141,7 +141,7 @@ TEST_LIMIT(churn_takes_no_memory, 60) {
         gomap_store(&m, K(i), V(i));
         gomap_delete(&m, K(i - 20));
     }
-    expect_at_most(check_rss_kib() - before, CHECK_SANITIZED ? 1024 : 512); /* the sanitizers keep shadows */
+    expect_at_most(check_rss_kib() - before, CHECK_SANITIZED ? 2048 : 1024); /* else 3900; the sanitizers keep shadows, the kernel counts roughly */
     expect_eq(m.live, 20);
     gomap_clear(&m);
 }

@@ -141,8 +141,10 @@ static void first(void *arg) {
     gomutex_unlock(&m);
     crew_up(&step);
 }
-/* At one P this is all in a fixed order, unless our time is over in between (false): then the others run where they should not. */
+/* At one P this is all in a fixed order, unless our time is over in between (false): then the others run where they should not.
+ * Nor where it is the turn of those in the queue before the newest, as every 61st time, which is counted from here on. */
 static bool beat_them(void) {
+    gm_store_relaxed(&gs_sched.p[0]->tick, 1);
     phases[0] = 0;
     gomutex_lock(&m);
     go(first, NULL);

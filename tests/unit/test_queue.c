@@ -76,8 +76,9 @@ TEST(the_lowest_pile_has_its_turn) {
     line(500, 2);
     expect_eq(number(gs_global_get(&p, 1)), 500);
     due();
+    int64_t before = (int64_t)gm_os_coarse_time();
     expect_eq(number(gs_global_get(&p, 1)), 0);
-    expect_at_most((int64_t)gm_os_coarse_time() - gs_sched.pile_taken, 5000000000); /* which was noted */
+    expect(gs_sched.pile_taken >= before); /* which was noted */
     not_due();
     expect_eq(number(gs_global_get(&p, 1)), 501);
     due();

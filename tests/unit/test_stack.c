@@ -230,13 +230,21 @@ static void goes_deep_then_waits(void *arg) {
     touch(DEEP);
     add_one(NULL);
 }
+/* Whoever has parked is off its stack. */
+static bool threads_are_at_rest(void) {
+    bool rest = true;
+    gs_sched_lock();
+    for (const struct gs_m *m = gs_sched.all_m; m; m = m->all_next) rest &= !gm_load_acquire(&m->g) && !gm_load_acquire(&m->left);
+    gs_sched_unlock();
+    return rest;
+}
 TEST(unused_pages_of_waiting_ones_are_given_back) {
     if (CHECK_SANITIZED) skip("frames and memory are the sanitizer's");
     enum { N = 100 };
     gate = gochan_make(0, 0);
     for (int i = 0; i < N; i++) expect_eq(go(goes_deep_then_waits, NULL), 0);
     parked_wait(N);
-    usleep(20000); /* the last one is off its stack */
+    while (!threads_are_at_rest()) usleep(1000);
     long before = check_rss_kib();
     size_t bytes = go_release_stacks();
     expect(bytes >= N * (DEEP - (16 << 10)));

@@ -101,6 +101,15 @@ TEST_LIMIT(nothing_else_runs_on_a_locked_thread, 30) {
     wait_for(&count, 1100);
 }
 
+/* Nobody is about to come who was made before. */
+static bool all_threads_are_there(void) {
+    bool there = gm_load_relaxed(&gs_sched.sysmon_tid) != 0;
+    gs_sched_lock();
+    for (const struct gs_m *m = gs_sched.all_m; m; m = m->all_next) there &= gm_load_relaxed(&m->tid) != 0;
+    gs_sched_unlock();
+    return there;
+}
+
 /* At the limit of threads blocked calls keep their P's work waiting, until the first of them returns. */
 TEST_LIMIT(no_thread_is_no_crash, 30) {
     go_maxprocs(2);
@@ -111,6 +120,7 @@ TEST_LIMIT(no_thread_is_no_crash, 30) {
     uint32_t before = gs_sched.m_count;
     gm_store_relaxed(&gs_sched.m_count, before + GS_MAX_THREADS);
     gs_sched_unlock();
+    while (!all_threads_are_there()) usleep(1000);
     int threads = check_threads();
     for (int i = 0; i < 6; i++) go(reads, NULL);
     usleep(50000);
@@ -136,7 +146,7 @@ TEST_LIMIT(a_thread_is_made_when_there_is_one_to_be_had, 30) {
     go_maxprocs(1);
     expect_eq(pipe(pipes), 0);
     go(reads, NULL); /* the only thread blocks, and its P goes to the next one */
-    for (int i = 0; i < 1000 && gm_load_relaxed(&gs_sched.idle_p_count) == 0; i++) usleep(1000);
+    while (gm_load_relaxed(&gs_sched.idle_p_count) == 0) usleep(1000);
     if (!forbid_threads(&before) || pthread_create(&t, NULL, nothing, NULL) == 0) skip("threads cannot be forbidden here");
     usleep(100000); /* whoever was about to be made has been */
     uint32_t records = gm_load_relaxed(&gs_sched.m_made), threads = gm_load_relaxed(&gs_sched.m_count);
