@@ -72,6 +72,7 @@
 #include "libgomalloc/hooks.h"
 #include "libgomalloc/nested.h"
 #include "libgomalloc/os/os.h"
+#include "libgomalloc/scavenge.h"
 
 #define OVERDUE_NS (UINT64_C(120) * 1000000000)
 enum phase { IDLE, MARKING, SWEEPING };
@@ -97,7 +98,7 @@ static void tidy(void) {
 static void arm_trigger(void) {
     gm_store_relaxed(&gm_hooks.trigger, automatic ? pacer.trigger : INT64_MAX);
     if (phase != IDLE) return; /* it wants to be moved on */
-    if (gm_gc_mend_waiting()) return;
+    if (gm_gc_mend_waiting() || (gc_fork_going() && !gm_scavenge_has_thread())) return; /* who else would learn that it has gone? */
     if (gm_load_relaxed(&gm_hooks.heap_out) < pacer.trigger || !automatic) gm_store_relaxed(&gm_hooks.armed, 0);
 }
 

@@ -99,6 +99,8 @@ bool gc_fork_start(bool (*work)(struct gc_fork_result *result)) {
     return pid > 0;
 }
 
+bool gc_fork_going(void) { return going != 0; }
+
 unsigned gc_fork_poll(void) {
     unsigned done = gm_load_acquire(&shared->done);
     if (done == RUNNING) { /* it may have been killed */

@@ -24,8 +24,9 @@ bool gc_fork_start(bool (*work)(struct gc_fork_result *result));
 /* 0: still running. Else it is done: 1 it has marked, 2 it failed. */
 unsigned gc_fork_poll(void);
 /* A child that is done takes the kernel some time to take apart, 10 ms a GiB of small pages, which nobody waits for:
- * now and then this asks whether it has gone. True: just now. */
+ * now and then this asks whether it has gone. True: just now. Going: there is one that had not when it was last asked. */
 bool gc_fork_tidy(void);
+bool gc_fork_going(void);
 /* Sleeps until the child is done, at most timeout_ns. */
 void gc_fork_wait(int64_t timeout_ns);
 /* ns that threads have spent in that since the child was made, together. */

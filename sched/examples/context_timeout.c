@@ -13,16 +13,16 @@ static void operation(gocontext *ctx, int64_t takes) {
 }
 
 int main(void) {
-    gocontext *fast = goctx_with_timeout(goctx_background(), 2000 * MS, NULL);
+    gocontext *fast = goctx_with_timeout(goctx_background(), 60000 * MS, NULL);
     operation(fast, 5 * MS);
     goctx_cancel(fast);
-    operation(fast, 5000 * MS);
+    operation(fast, 60000 * MS);
     goctx_release(fast);
 
     gocontext *slow = goctx_with_timeout(goctx_background(), 20 * MS, NULL);
     static const char key; /* keys are addresses */
     gocontext *child = goctx_with_value(slow, &key, "its value comes from the context");
-    operation(child, 5000 * MS);
+    operation(child, 60000 * MS);
     printf("%s\n", (const char *)goctx_value(child, &key));
     goctx_release(child);
     goctx_release(slow);

@@ -13,7 +13,7 @@ static void serve(void *arg) {
     int fd = (int)(intptr_t)arg;
     char text[128];
     for (;;) {
-        go_set_deadline(fd, 500 * MS);
+        go_set_deadline(fd, 2000 * MS);
         ssize_t n = go_read(fd, text, sizeof text);
         if (n < 0 && errno == ETIMEDOUT) printf("server: deadline\n");
         if (n <= 0) break;

@@ -14,7 +14,7 @@ static int fails(void *arg) {
 
 static int works(void *arg) {
     (void)arg;
-    gochan *finished = go_after(5000 * MS);
+    gochan *finished = go_after(60000 * MS);
     gocase cases[] = {GO_RECV(finished, NULL), GO_RECV(goctx_done(ctx), NULL)};
     int chosen = goselect(cases, 2);
     gochan_free(finished);

@@ -87,7 +87,7 @@ a_stopped_process() {
     kill -STOP $pid
     run leaks $pid >"$SCRATCH/report"
     local status=$? state
-    sleep 0.2
+    until_true grep -q '^State:[[:space:]]*T' /proc/$pid/status
     state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' /proc/$pid/status)
     kill -KILL $pid
     cat "$SCRATCH/report"

@@ -312,8 +312,11 @@ static HIDE_NOINLINE void live_deep(void) {
         if (!expect_eq(chain->words[5], 0x5005)) _exit(1);
 }
 
+/* One that comes late, when the call has been left already, finds the thread in the allocator: no place to jump from. */
 static sigjmp_buf out;
-static void jump_out(int signal) { siglongjmp(out, 1); }
+static void jump_out(int signal) {
+    if (atomic_exchange(&there, 0)) siglongjmp(out, 1);
+}
 static void *jump_out_of_read(void *arg) {
     char c;
     volatile struct hide_object *volatile mine = hide_make();
@@ -323,7 +326,6 @@ static void *jump_out_of_read(void *arg) {
             there = 1;
             read(ends[0], &c, 1);
         }
-        there = 0;
         live_deep();
         if (!expect(hide_is_whole(~(uintptr_t)mine))) break;
     }

@@ -25,13 +25,17 @@
 static gochan *in, *out; /* to and from the goroutine */
 static int one = 1, got;
 
+static atomic_int washed;
 static void nothing(void *arg) { (void)arg; }
-static void washer(void *arg) { (void)arg; hide_wash(); }
+static void washer(void *arg) { (void)arg; hide_wash(); washed++; }
 
 /* All threads there will be: a new one inherits the vector registers of the one that makes it. And clean ones. */
 static void wash_threads(void) {
-    for (int i = 0; i < 200; i++) go(washer, NULL);
-    usleep(50000);
+    enum { WASHERS = 200 };
+    washed = 0;
+    for (int i = 0; i < WASHERS; i++) go(washer, NULL);
+    while (washed < WASHERS) usleep(1000);
+    usleep(50000); /* and they sleep */
 }
 static void start(void) {
     if (!gogc_collect) skip("the library is not preloaded");
@@ -84,17 +88,18 @@ PLACE(the_argument_of_a_goroutine, argument_hide, NULL)
 
 /* ---- a goroutine that has not run yet: all Ps are busy */
 
-static atomic_int stop, started;
+static atomic_int stop, started, ran;
+static void runs(void *arg) { (void)arg; ran = 1; }
 static void busy(void *arg) { (void)arg; atomic_fetch_add(&started, 1); while (!stop) {} }
 static void unstarted_hide(void *p) {
     int n = go_maxprocs(0);
     for (int i = 0; i < n; i++) go(busy, NULL);
     while (started < n) usleep(1000);
-    go(nothing, p);
+    go(runs, p);
 }
 static void unstarted_erase(void) {
     stop = 1;
-    usleep(100000);
+    while (!ran) usleep(1000);
     wash_threads();
 }
 #pragma weak go_maxprocs
@@ -145,7 +150,11 @@ static HIDE_NOINLINE void send_it(uintptr_t hidden) {
     p = NULL;
     hide_wash();
 }
-static void sender(void *hidden) { send_it((uintptr_t)hidden); gochan_recv(in, &got); }
+static void sender(void *hidden) {
+    send_it((uintptr_t)hidden);
+    computing = 2;
+    gochan_recv(in, &got);
+}
 static void sender_hide(void *p) {
     in = gochan_make(sizeof(int), 0);
     buffered = gochan_make(sizeof p, 0);
@@ -157,6 +166,7 @@ static void sender_erase(void) {
     void *p;
     gochan_recv(buffered, &p);
     p = NULL;
+    while (computing != 2) usleep(1000);
     wash_threads();
 }
 PLACE(what_a_blocked_sender_sends, sender_hide, sender_erase)
@@ -220,6 +230,7 @@ static void leaver(void *hidden) {
 }
 static void leaving_waiter(void *hidden) {
     leaver(hidden);
+    computing = 1;
     gochan_recv(in, &got);
 }
 TEST_LIMIT(what_lies_below_a_stack_pointer_is_dead, 30) {
@@ -227,7 +238,8 @@ TEST_LIMIT(what_lies_below_a_stack_pointer_is_dead, 30) {
     in = gochan_make(sizeof(int), 0);
     volatile uintptr_t hidden = ~(uintptr_t)hide_make();
     go(leaving_waiter, (void *)hidden);
-    usleep(100000);
+    while (!computing) usleep(1000);
+    usleep(100000); /* and it waits */
     hide_wash();
     expect(hide_collect(hidden, 4 * HIDE_ROUNDS));
 }

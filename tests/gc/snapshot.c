@@ -74,38 +74,36 @@ static char state_of(pid_t child) {
 static bool stops(pid_t child) {
     uint64_t before = cycles();
     if (state_of(child) == 'Z' || kill(child, SIGSTOP) != 0) return false;
-    for (int i = 0; i < 100 && state_of(child) != 'T'; i++) usleep(100);
+    for (char state; (state = state_of(child)) != 0 && state != 'T' && state != 'Z';) usleep(100); /* when it gets a CPU */
     waste(64 * 1024); /* who comes by learns of its end */
     if (state_of(child) == 'T' && cycles() == before) return true;
     kill(child, SIGCONT);
     return false;
 }
-/* Allocates until one has begun, and stops it. */
+/* Allocates until one has begun, and stops it; for as long as the test may last, as it may be over before we get to look. */
 static pid_t marker_stopped(void) {
     gogc_collect();
     pid_t last = marker(); /* one that is over stands there until somebody comes by */
-    for (int i = 0; i < 20000; i++) {
+    for (;;) {
         uint64_t before = cycles();
         waste(64 * 1024);
         pid_t child = marker();
         if (child && child != last && cycles() == before && stops(child)) return child;
         if (child && cycles() != before) last = child;
     }
-    return 0;
 }
 static void let_it_end(pid_t child) {
     uint64_t before = cycles();
     kill(child, SIGCONT);
-    for (int i = 0; i < 5000 && cycles() == before; i++) waste(64 * 1024), usleep(1000);
-    expect(cycles() > before);
+    while (cycles() == before) waste(16 * 1024), usleep(1000);
 }
 
-/* Who allocates far past the goal waits, but never for good; when the marking is over, all goes on. */
+/* Who allocates far past the goal waits, but never for good, which the test's limit would end; when the marking is over, all goes on.
+ * How long a MiB takes is many short waits, each as long as the machine is busy: no bound says anything about it. */
 TEST_LIMIT(who_outruns_a_marking_waits, 60) {
     only_on_snapshots();
     keep(48 * MIB);
     pid_t child = marker_stopped();
-    if (!expect(child > 0)) return;
     uint64_t before = cycles(), longest = 0, mib = 0;
     while (mib < 100 && longest < 150) {
         uint64_t start = now_ms();
@@ -115,7 +113,6 @@ TEST_LIMIT(who_outruns_a_marking_waits, 60) {
     }
     diag("%lu ms for MiB number %lu", longest, mib);
     expect(longest >= 150);
-    expect_at_most(longest, 10000);
     expect_eq(cycles(), before);
     let_it_end(child);
 }
@@ -157,7 +154,6 @@ TEST_LIMIT(who_only_frees_does_not_wait, 60) {
     only_on_snapshots();
     keep(48 * MIB);
     pid_t child = marker_stopped();
-    if (!expect(child > 0)) return;
     long before = sleeps();
     for (struct node *n = kept, *next; n; n = next) next = n->next, free(n);
     kept = NULL;
@@ -196,15 +192,16 @@ static void are_mended(void) {
     keep(160 * MIB);
     if (huge_kib() < 64 * 1024) skip("the machine has no huge pages to give");
     pid_t child = marker_stopped();
-    if (!expect(child > 0)) return;
     long whole = huge_kib();
+    uint64_t before = cycles();
     for (struct node *n = kept; n; n = n->next) n->fill[50]++;
     long split = huge_kib();
     kill(child, SIGCONT);
     long mended = split, enough = split + (whole - split) / 10 * 9;
-    for (int i = 0; i < 4000 && mended < enough; i++) {
+    for (int64_t i = 0, last = check_now_ns() + INT64_C(150000000000); mended < enough && check_now_ns() < last; i++) {
         waste(16 * 1024);
         usleep(1000);
+        if (cycles() != before) gogc_enable(0); /* the next would split them again, and on a busy machine comes before all are mended */
         if (i % 16 == 0) mended = huge_kib();
     }
     diag("%ld KiB in huge pages, %ld after writing, %ld later", whole, split, mended);

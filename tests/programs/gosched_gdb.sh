@@ -6,31 +6,49 @@ cd "$(dirname "$0")/../.." || exit 2
 program() {
     cat >"$SCRATCH/p.c" <<'C'
 #include <gosched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 static gochan *c;
 static int pipes[2];
 static volatile int stop, spins;
-static _Atomic int on_their_way;
+static _Atomic int blocked_thread;
 static __attribute__((noinline)) int deeper(int n) {
     volatile int local = 40 + n;
     if (n > 0) return deeper(n - 1) + local;
     gochan_recv(c, NULL);
     return local;
 }
-static void receiver(void *arg) { on_their_way++, stop = deeper(2), (void)arg; }
-static void sleeper(void *arg) { on_their_way++, go_sleep(INT64_C(3600000000000)), stop = 1, (void)arg; }
+static void receiver(void *arg) { stop = deeper(2), (void)arg; }
+static void sleeper(void *arg) { go_sleep(INT64_C(3600000000000)), stop = 1, (void)arg; }
 static void spinner(void *arg) {
     for (spins = 1; !stop;) {}
     (void)arg;
 }
 static void blocked(void *arg) {
     char b;
-    on_their_way++;
+    blocked_thread = gettid();
     go_entersyscall();
     stop = (int)read(pipes[0], &b, 1);
     go_exitsyscall();
     (void)arg;
+}
+/* Everybody where they stay: as a dump shows it, and the thread in its call as the kernel does. */
+static int all_wait(void) {
+    static char text[1 << 16], path[64];
+    int fd = memfd_create("dump", 0), call = -1;
+    go_dump(fd);
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = 0;
+    close(fd);
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", blocked_thread);
+    FILE *f = fopen(path, "r");
+    if (f && fscanf(f, "%d", &call) != 1) call = -1;
+    if (f) fclose(f);
+    return strstr(text, "[chan receive]") && strstr(text, "[sleep]") && strstr(text, "[syscall]") && strstr(text, "[running]") && (!f || call == SYS_read);
 }
 static __attribute__((noinline)) void all_there(void) { abort(); }
 int main(void) {
@@ -38,13 +56,11 @@ int main(void) {
     c = gochan_make(0, 0);
     go_maxprocs(2);
     go(receiver, NULL), go(sleeper, NULL), go(blocked, NULL), go(spinner, NULL);
-    while (!spins) usleep(1000);
-    while (on_their_way < 3) usleep(1000);
-    usleep(200000);
+    while (!all_wait()) usleep(10000);
     all_there();
 }
 C
-    gcc -g -Isched -o "$SCRATCH/p" "$SCRATCH/p.c" -L"$BUILD" -lgomalloc -Wl,-rpath,"$BUILD"
+    gcc -g -D_GNU_SOURCE -Isched -o "$SCRATCH/p" "$SCRATCH/p.c" -L"$BUILD" -lgomalloc -Wl,-rpath,"$BUILD"
 }
 
 commands=(-ex "source $PWD/sched/gosched-gdb.py" -ex 'echo \n== info\n' -ex 'info goroutines'

@@ -76,15 +76,19 @@ on_quit() {
     cat >"$SCRATCH/q.c" <<'C'
 #include <gosched.h>
 #include <stdio.h>
-static volatile int stop, spinning;
+static volatile int stop, spinning, next;
 static void receives(void *arg) { gochan_recv(arg, NULL); }
+static void comes_next(void *arg) { next = 1, (void)arg; }
 static void spins(void *arg) {
     for (spinning = 1; !stop;) {}
     (void)arg;
 }
 int main(void) {
-    go_maxprocs(2);
+    go_maxprocs(1); /* one after the other: the first waits when the second runs */
     go(receives, gochan_make(0, 0));
+    go(comes_next, NULL);
+    while (!next) go_sleep(1000000);
+    go_maxprocs(2);
     go(spins, NULL);
     while (!spinning) go_sleep(1000000);
     puts("ready");
@@ -103,7 +107,7 @@ C
     status=$?
     cat "$SCRATCH/out"
     ((status == 2)) && [[ $(head -1 "$SCRATCH/out") == "SIGQUIT: quit" ]] && grep -A1 '^goroutine 1 \[chan receive\]:' "$SCRATCH/out" | grep -q '^receives\|^gosched_chan_recv' &&
-        grep -A1 '^goroutine 2 \[running\]:' "$SCRATCH/out" | grep -q '^spins' && grep -q '^main thread \[running\]:' "$SCRATCH/out"
+        grep -A1 '^goroutine 3 \[running\]:' "$SCRATCH/out" | grep -q '^spins' && grep -q '^main thread \[running\]:' "$SCRATCH/out"
 }
 
 for version in 2 3 4 5; do

@@ -120,8 +120,8 @@ SITE static void keep(void) {
 static volatile uintptr_t in_register;
 static void *spin(void *arg) {
     uintptr_t p = (uintptr_t)allocate(90);
-    in_register = ~p;
     wipe();
+    in_register = ~p;
     for (;;) __asm__ volatile("pause" : "+r"(p));
     return NULL;
 }
