@@ -315,17 +315,21 @@ static void look_for_the_gone(void *late) {
     }
 }
 
-/* True when all have answered or are gone. */
+/* True when all have answered or are gone. Nobody is given up for one look: on a busy machine the time may have passed before it. */
 static bool wait_for_answers(uint64_t start, struct gm_out *why) {
     int64_t patience = FIRST_LOOK_NS / 20;
+    uint64_t asleep_from = 0;
+    int before = 0; /* who was late then */
     /* acquire: pairs with the release of each answer; the slots are as the handlers left them. */
     for (uint32_t left; (left = gm_load_acquire(&pending)) != 0;) {
         gm_os_futex_wait(&pending, left, patience);
         if (gm_load_acquire(&pending) == 0) break;
         struct late late = { 0 };
         gm_os_apart(look_for_the_gone, &late);
-        uint64_t waited = gm_os_nanotime() - start;
-        if (late.tid != 0 && (waited > RUNNING_NS || (late.asleep && waited > NOT_RUNNING_NS))) {
+        uint64_t now = gm_os_nanotime();
+        if (!late.asleep || late.tid != before) asleep_from = now;
+        before = late.tid;
+        if (late.tid != 0 && (now - start > RUNNING_NS || now - asleep_from > NOT_RUNNING_NS)) {
             gc_culprit_late(why, late.tid);
             return false;
         }
