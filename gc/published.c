@@ -217,6 +217,10 @@ bool gc_published_start(void) {
     return true;
 }
 
+void gc_published_each_own(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg) {
+    if (records) fn(arg, (uintptr_t)records, (uintptr_t)(records + RECORDS));
+}
+
 /* ---- the holder */
 
 static void put_back(struct record *r) {

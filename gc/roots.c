@@ -191,7 +191,11 @@ static void sink(unsigned at, unsigned n) {
     standing[at] = moving;
 }
 
-bool gc_roots_start(void) { return standing || (standing = gm_os_map(MAX_STANDING * sizeof *standing)) != NULL; }
+bool gc_roots_start(void) {
+    const size_t size = MAX_STANDING * sizeof *standing;
+    if (!standing && (standing = gm_os_map(size)) != NULL) gc_roots_exclude((uintptr_t)standing, (uintptr_t)standing + size);
+    return standing != NULL;
+}
 
 /* qsort allocates. False: no memory for the list. */
 static bool list_standing(void) {
@@ -306,6 +310,7 @@ bool gc_roots_scan_held(bool all) {
     bytes = 0;
     excluded_count = 0;
     gm_gc_each_private(exclude_for_now, NULL);
+    gc_world_each_own(exclude_for_now, NULL);
     /* What we ourselves know of addresses: where the heap begins there may be an object. */
     EXCLUDE(copy);
     EXCLUDE(excluded);

@@ -90,6 +90,7 @@ static struct gc_thread **held;      /* SLOTS, mapped behind them; the slots by 
 static unsigned held_count;
 static int *known;                   /* threads of the last hold, SLOTS */
 static unsigned known_count;
+#define SLOTS_BYTES (SLOTS * (sizeof *slots + sizeof *held + sizeof *known) + INDEX * sizeof *slot_index) /* all of these */
 static uint64_t last_hold_ns;
 
 static uint32_t state_of(uint32_t gen, unsigned phase) { return gen * PHASES + phase; }
@@ -185,7 +186,7 @@ extern int gc_allocate_signal(int high) __asm__("__libc_allocate_rtsig");
 bool gc_world_start(void) {
     if (gm_stop_signal != 0) return true;
     int saved = errno, signal = slots == NULL ? gc_allocate_signal(0) : -1;
-    if (signal > 0 && (slots = gm_os_map(SLOTS * (sizeof *slots + sizeof *held + sizeof *known) + INDEX * sizeof *slot_index)) != NULL) {
+    if (signal > 0 && (slots = gm_os_map(SLOTS_BYTES)) != NULL) {
         held = (struct gc_thread **)(void *)(slots + SLOTS);
         slot_index = (struct slot_index *)(void *)(held + SLOTS);
         known = (int *)(slot_index + INDEX);
@@ -195,6 +196,11 @@ bool gc_world_start(void) {
     if (ok) gc_published_start(); /* without it everybody gets the signal */
     errno = saved;
     return ok;
+}
+
+void gc_world_each_own(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg) {
+    if (slots) fn(arg, (uintptr_t)slots, (uintptr_t)slots + SLOTS_BYTES);
+    gc_published_each_own(fn, arg);
 }
 
 /* ---- asking */

@@ -189,6 +189,23 @@ static void on_heap_erase(void) {
     free(made_stack);
 }
 PLACE(a_thread_stack_in_the_heap, on_heap_hide, on_heap_erase)
+
+/* What the collector itself has noted of a thread that stood there is no root. */
+static HIDE_NOINLINE uintptr_t stack_that_ends(void) {
+    void *stack = aligned_alloc(4096, 1 << 18);
+    hand_to(hide_make(), stack_thread, on_stack(stack, 1 << 18));
+    expect(!hide_collect(~(uintptr_t)stack, HIDE_ROUNDS));
+    stack_erase();
+    made_stack = NULL, holder = 0; /* a thread's identity is an address in its stack */
+    memset(&attr, 0, sizeof attr);
+    return ~(uintptr_t)stack;
+}
+TEST_LIMIT(a_thread_stack_in_the_heap_that_is_lost, 30) {
+    if (!gogc_collect) skip("the library is not preloaded");
+    uintptr_t hidden = stack_that_ends();
+    expect(hide_collect(hidden, 4 * HIDE_ROUNDS));
+}
+
 static void on_mapping_hide(void *p) {
     hand_to(p, stack_thread, on_stack(mmap(NULL, 1 << 18, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1 << 18));
 }
