@@ -20,18 +20,19 @@
 #include "gc/world.h"
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
+#include "libgomalloc/endpoint.h"
 #include "libgomalloc/gcview.h"
 #include "libgomalloc/os/maps.h"
 #include "libgomalloc/os/os.h"
 #include "libgomalloc/os/pagemap.h"
 
-enum { MAX_EXCLUDED = 256, MAX_KEPT = 64, MAX_ADDED = 256, MAX_STACKS = 1024, MAX_OWN = 8, RUNS = 64, RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024, SHORT_STACK = 64 * 1024, LOOK_AHEAD = 32 << 20 };
+enum { MAX_EXCLUDED = 256, MAX_KEPT = GM_ENDPOINT_RANGES, MAX_ADDED = 256, MAX_STACKS = 1024, MAX_OWN = 8, RUNS = 64,
+       RED_ZONE = 128, STACK_STEP = 4, COPY = 64 * 1024, SHORT_STACK = 64 * 1024, LOOK_AHEAD = 32 << 20 };
 
-struct range { uintptr_t low, high; };
-static struct range added[MAX_ADDED];       /* cycle lock */
-static struct range stacks[MAX_STACKS];     /* the program's own (cycle lock) */
-static struct range kept[MAX_KEPT];         /* never scanned; atomic */
-static struct range excluded[MAX_EXCLUDED]; /* the same, found anew at each stop */
+static struct gm_range added[MAX_ADDED];       /* cycle lock */
+static struct gm_range stacks[MAX_STACKS];     /* the program's own (cycle lock) */
+static struct gm_range kept[MAX_KEPT];         /* never scanned; atomic; tools see it */
+static struct gm_range excluded[MAX_EXCLUDED]; /* the same, found anew at each stop */
 static unsigned excluded_count, kept_count, added_count, stack_count;
 static size_t bytes;
 static size_t private_bytes[2];             /* of all private mappings: now, and as seen in the process that was stopped */
@@ -61,19 +62,20 @@ bool gc_roots_exclude(uintptr_t low, uintptr_t high) {
     if (i >= MAX_KEPT) return false;
     gm_store_relaxed(&kept[i].low, low);
     gm_store_release(&kept[i].high, high);
+    gm_store_release(&gm_endpoint.own, kept);
     return true;
 }
 
 #define EXCLUDE(variable) exclude_for_now(NULL, (uintptr_t)&(variable), (uintptr_t)(&(variable) + 1))
 /* Too many: they are scanned, which is harmless. */
 static void exclude_for_now(void *arg, uintptr_t low, uintptr_t high) {
-    if (excluded_count < MAX_EXCLUDED) excluded[excluded_count++] = (struct range){ low, high };
+    if (excluded_count < MAX_EXCLUDED) excluded[excluded_count++] = (struct gm_range){ low, high };
 }
 
 int gc_roots_add(uintptr_t low, uintptr_t high) {
     if (low >= high) return -EINVAL;
     if (added_count == MAX_ADDED) return -ENOMEM;
-    added[added_count++] = (struct range){ low, high };
+    added[added_count++] = (struct gm_range){ low, high };
     return 0;
 }
 
@@ -89,7 +91,7 @@ int gc_roots_remove(uintptr_t low, uintptr_t high) {
 int gc_roots_add_stack(uintptr_t low, uintptr_t high) {
     if (low >= high) return -EINVAL;
     if (stack_count == MAX_STACKS) return -ENOMEM;
-    stacks[stack_count++] = (struct range){ low, high };
+    stacks[stack_count++] = (struct gm_range){ low, high };
     return 0;
 }
 
@@ -148,7 +150,7 @@ static void scan_pages(const struct gm_mapping *m, uintptr_t low, uintptr_t high
 }
 
 /* The first piece of [low, *end) that one of the n ranges at x excludes, if it begins before *end. */
-static void cut(const struct range *x, unsigned n, uintptr_t low, uintptr_t *end, uintptr_t *resume) {
+static void cut(const struct gm_range *x, unsigned n, uintptr_t low, uintptr_t *end, uintptr_t *resume) {
     for (; n > 0; n--, x++) {
         uintptr_t from = gm_load_relaxed(&x->low), to = gm_load_acquire(&x->high);
         if (to <= low || from >= *end) continue;
@@ -239,14 +241,14 @@ static uintptr_t live_from(const struct gm_mapping *m, bool above_guard) {
 }
 
 /* Where the live part of a stack begins: at the lowest stack pointer of a thread in it, or else where is said. */
-static uintptr_t live_part(const struct range *stack, uintptr_t otherwise) {
+static uintptr_t live_part(const struct gm_range *stack, uintptr_t otherwise) {
     unsigned first = first_standing(stack->low);
     if (first == standing_count || standing[first].sp >= stack->high) return gm_align_down(otherwise, 8);
     return gm_align_down(gm_max(standing[first].live, stack->low), 8);
 }
 
 static void scan_other_stack(uintptr_t low, uintptr_t high, uintptr_t saved) {
-    uintptr_t from = live_part(&(struct range){ low, high }, saved);
+    uintptr_t from = live_part(&(struct gm_range){ low, high }, saved);
     if (from < high) scan_readable(from, high, STACK_STEP, true);
 }
 
@@ -310,7 +312,6 @@ bool gc_roots_scan_held(bool all) {
     bytes = 0;
     excluded_count = 0;
     gm_gc_each_private(exclude_for_now, NULL);
-    gc_world_each_own(exclude_for_now, NULL);
     /* What we ourselves know of addresses: where the heap begins there may be an object. */
     EXCLUDE(copy);
     EXCLUDE(excluded);

@@ -32,6 +32,10 @@ struct gm_pauses {
 struct gm_endpoint_counter { const uint64_t *at; uint64_t offset; };
 #define GM_ENDPOINT_COUNTERS 16
 
+/* Memory in which another folder keeps what it knows of addresses: no roots. Low is stored before high, which is 0 until then. */
+struct gm_range { uintptr_t low, high; };
+#define GM_ENDPOINT_RANGES 64
+
 struct gm_endpoint {
     char magic[8];
     uint64_t layout;                       /* gm_endpoint_layout() of the build */
@@ -49,6 +53,7 @@ struct gm_endpoint {
     struct gm_profile *profile;            /* the command writes its `request` */
     const char *syscall_at;                /* a system call instruction */
     struct gm_meta_mapping *const *meta_mappings;
+    const struct gm_range *own;            /* atomic; GM_ENDPOINT_RANGES of them; NULL: none */
     const struct gm_pauses *pauses;        /* NULL: no collector */
     struct gm_endpoint_counter counter[GM_ENDPOINT_COUNTERS]; /* as far as `at` is not NULL */
 };

@@ -11,6 +11,7 @@
 
 struct marks {
     const struct image *m;
+    struct gm_range own[GM_ENDPOINT_RANGES]; /* no roots: the collector's */
     uint64_t objects, bytes;          /* reachable */
     uint64_t root_bytes;              /* looked at outside the heap */
     unsigned dead_stacks;             /* of threads that have ended: not looked at */

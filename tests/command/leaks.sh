@@ -8,7 +8,7 @@ run() { without timeout "$(seconds 60)" "$COMMAND" "$@"; }
 [[ $(uname -m) == x86_64 ]] || { echo "1..0 # SKIP snapshots are built for x86-64 only"; exit 0; }
 
 build() { without gcc -std=gnu17 -O1 -g -fno-builtin -pthread -o "$SCRATCH/$1" tests/command/hosts/"$1".c -ldl; }
-build leaky && build blocked && without gcc -O1 -g -shared -fPIC -fno-builtin -o "$SCRATCH/losing.so" tests/command/hosts/losing_library.c || exit 2
+build leaky && build blocked && build collected && without gcc -O1 -g -shared -fPIC -fno-builtin -o "$SCRATCH/losing.so" tests/command/hosts/losing_library.c || exit 2
 
 # finds KIND FUNCTION BLOCKS BYTES [BLOCKS BYTES]: definitely and indirectly lost, nothing else, allocated in the function.
 finds() {
@@ -142,6 +142,19 @@ no_chain() {
     kill $pid
     return $status
 }
+# The collector marked it, and has its address in its own memory still.
+no_chain_from_the_collector() {
+    local pid status
+    for barrier in stop fork; do
+        env LD_PRELOAD="$LIB" GOMALLOC=gc:on,barrier:$barrier "$SCRATCH/collected" >"$SCRATCH/out" &
+        pid=$!
+        until_true grep -q ready "$SCRATCH/out"
+        why_says "$(printf '0x%x' $((~$(sed 's/ready //' "$SCRATCH/out"))))" 'nothing that can be reached points to it'
+        status=$?
+        kill $pid
+        ((status == 3)) || return 1
+    done
+}
 in_gdb() {
     need gdb
     live
@@ -173,7 +186,7 @@ check one_pointer_short finds one_short lose_one_short 1 2222
 check dead_thread finds thread lose_in_thread 1 3333
 check dead_thread_whose_stack_is_joined_with_others finds joined lose_in_thread 1 3333
 check unloaded_library finds lib lose_in_library 1 4444
-for name in all_at_once nothing_lost status_of_the_program no_exit_no_report clean_programs as_valgrind_says a_live_process without_sites a_stopped_process undisturbed chains no_chain in_gdb \
+for name in all_at_once nothing_lost status_of_the_program no_exit_no_report clean_programs as_valgrind_says a_live_process without_sites a_stopped_process undisturbed chains no_chain no_chain_from_the_collector in_gdb \
     refuses; do
     check $name $name
 done
