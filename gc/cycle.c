@@ -462,8 +462,6 @@ static void at_exit(void) {
 
 /* ---- start */
 
-static void no_root(void *arg, uintptr_t low, uintptr_t high) { gc_roots_exclude(low, high); }
-
 void gc_init(void) {
     if (gm_conf.gc != GM_GC_ON) return;
     use_fork = gm_conf.barrier != GM_BARRIER_STOP;
@@ -475,7 +473,6 @@ void gc_init(void) {
     if (use_fork) atexit(at_exit); /* the first that is registered, so the last to run */
     gc_trace_init();
     gc_world_start();
-    gc_world_each_own(no_root, NULL);
     on = true;
     gm_hooks.heap_out = gm_gc_heap_out();
     gm_hooks.poll = poll;

@@ -33,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gc/roots.h"
 #include "libgomalloc/base/atomic.h"
 #include "libgomalloc/base/bits.h"
 #include "libgomalloc/hooks.h"
@@ -210,15 +211,14 @@ static void before_vfork(void) { after_vfork = true; }
 static const struct gm_blocking callbacks = { enter, leave, step_out, step_in, before_cancel, before_vfork };
 
 bool gc_published_start(void) {
-    if (records == NULL) records = gm_os_map_sparse(RECORDS * sizeof *records, false);
-    if (records == NULL) return false;
+    if (records == NULL) {
+        records = gm_os_map_sparse(RECORDS * sizeof *records, false);
+        if (records == NULL) return false;
+        gc_roots_exclude((uintptr_t)records, (uintptr_t)(records + RECORDS)); /* where threads stood is no root */
+    }
     gm_store_relaxed(&process, gm_os_getpid());
     gm_store_release(&gm_hooks.blocking, &callbacks);
     return true;
-}
-
-void gc_published_each_own(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg) {
-    if (records) fn(arg, (uintptr_t)records, (uintptr_t)(records + RECORDS));
 }
 
 /* ---- the holder */

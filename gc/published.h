@@ -14,7 +14,5 @@ void gc_published_take(bool (*found)(int tid, uintptr_t sp, uintptr_t fs_base));
 void gc_published_others_stopped(void);
 void gc_published_let_go(void);
 void gc_published_fork_child(void);
-/* Calls fn for the memory that holds all this: where threads stand, or once stood, is no root. */
-void gc_published_each_own(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg);
 
 #endif

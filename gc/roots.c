@@ -152,10 +152,8 @@ static void scan_pages(const struct gm_mapping *m, uintptr_t low, uintptr_t high
 /* The first piece of [low, *end) that one of the n ranges at x excludes, if it begins before *end. */
 static void cut(const struct gm_range *x, unsigned n, uintptr_t low, uintptr_t *end, uintptr_t *resume) {
     for (; n > 0; n--, x++) {
-        uintptr_t from = gm_load_relaxed(&x->low), to = gm_load_acquire(&x->high);
-        if (to <= low || from >= *end) continue;
-        *end = gm_max(from, low);
-        *resume = to;
+        uintptr_t from = gm_load_relaxed(&x->low), to = gm_load_acquire(&x->high); /* pairs with gc_roots_exclude */
+        gm_range_cut(from, to, low, end, resume);
     }
 }
 

@@ -36,6 +36,7 @@
 
 #include "gc/culprit.h"
 #include "gc/published.h"
+#include "gc/roots.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,7 +91,6 @@ static struct gc_thread **held;      /* SLOTS, mapped behind them; the slots by 
 static unsigned held_count;
 static int *known;                   /* threads of the last hold, SLOTS */
 static unsigned known_count;
-#define SLOTS_BYTES (SLOTS * (sizeof *slots + sizeof *held + sizeof *known) + INDEX * sizeof *slot_index) /* all of these */
 static uint64_t last_hold_ns;
 
 static uint32_t state_of(uint32_t gen, unsigned phase) { return gen * PHASES + phase; }
@@ -185,8 +185,10 @@ extern int gc_allocate_signal(int high) __asm__("__libc_allocate_rtsig");
 
 bool gc_world_start(void) {
     if (gm_stop_signal != 0) return true;
+    const size_t size = SLOTS * (sizeof *slots + sizeof *held + sizeof *known) + INDEX * sizeof *slot_index;
     int saved = errno, signal = slots == NULL ? gc_allocate_signal(0) : -1;
-    if (signal > 0 && (slots = gm_os_map(SLOTS_BYTES)) != NULL) {
+    if (signal > 0 && (slots = gm_os_map(size)) != NULL) {
+        gc_roots_exclude((uintptr_t)slots, (uintptr_t)slots + size); /* where threads stood is no root */
         held = (struct gc_thread **)(void *)(slots + SLOTS);
         slot_index = (struct slot_index *)(void *)(held + SLOTS);
         known = (int *)(slot_index + INDEX);
@@ -196,11 +198,6 @@ bool gc_world_start(void) {
     if (ok) gc_published_start(); /* without it everybody gets the signal */
     errno = saved;
     return ok;
-}
-
-void gc_world_each_own(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg) {
-    if (slots) fn(arg, (uintptr_t)slots, (uintptr_t)slots + SLOTS_BYTES);
-    gc_published_each_own(fn, arg);
 }
 
 /* ---- asking */

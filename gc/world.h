@@ -52,9 +52,6 @@ const struct gc_stacks *gc_world_stacks(void); /* NULL: there are none */
 /* Collections since the start. */
 uint64_t gc_world_cycles(void);
 
-/* Calls fn for the memory that holds where threads stand or once stood, which is no root. */
-void gc_world_each_own(void (*fn)(void *arg, uintptr_t low, uintptr_t high), void *arg);
-
 /* In the child of a fork, where only the caller exists: whatever was under way is forgotten. */
 void gc_world_fork_child(void);
 

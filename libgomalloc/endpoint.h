@@ -6,6 +6,7 @@
 #ifndef GM_ENDPOINT_H
 #define GM_ENDPOINT_H
 
+#include "libgomalloc/base/bits.h"
 #include "libgomalloc/cache.h"
 #include "libgomalloc/central.h"
 #include "libgomalloc/conf.h"
@@ -34,6 +35,12 @@ struct gm_endpoint_counter { const uint64_t *at; uint64_t offset; };
 
 /* Memory in which another folder keeps what it knows of addresses: no roots. Low is stored before high, which is 0 until then. */
 struct gm_range { uintptr_t low, high; };
+/* Of [low, *end) the first piece is left that [from, to) does not reach, empty if it begins in there; it goes on at *resume. */
+GM_INLINE void gm_range_cut(uintptr_t from, uintptr_t to, uintptr_t low, uintptr_t *end, uintptr_t *resume) {
+    if (to <= low || from >= *end) return;
+    *end = gm_max(from, low);
+    *resume = to;
+}
 #define GM_ENDPOINT_RANGES 64
 
 struct gm_endpoint {

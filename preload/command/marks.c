@@ -191,23 +191,16 @@ static bool holds_pointers(const struct snapshot *s, const struct mapping *m) {
     return m->rights[0] == 'r' && m->rights[1] == 'w' && m->end - m->start <= SHARED_MAX && !device;
 }
 
-/* The first piece of [low, *end) without what begins in it or before it of [from, to). */
-static void cut(uintptr_t from, uintptr_t to, uintptr_t low, uintptr_t *end, uintptr_t *resume) {
-    if (to <= low || from >= *end) return;
-    *end = gm_max(from, low);
-    *resume = to;
-}
-
 /* [low, high) less what is the library's own. */
 static void outside_the_heap(struct marks *k, int pagemap, const struct mapping *m, uintptr_t low, uintptr_t high) {
     while (low < high) {
         uintptr_t end = high, resume = high;
         for (size_t i = 0; i < k->m->n; i++) {
             const struct gm_arena *a = &k->m->arena[i].a;
-            cut(k->m->arena[i].own_low, a->base + a->size, low, &end, &resume);
-            if (a->marks) cut((uintptr_t)a->marks, (uintptr_t)a->marks + a->size / 128, low, &end, &resume);
+            gm_range_cut(k->m->arena[i].own_low, a->base + a->size, low, &end, &resume);
+            if (a->marks) gm_range_cut((uintptr_t)a->marks, (uintptr_t)a->marks + a->size / 128, low, &end, &resume);
         }
-        for (unsigned i = 0; i < GM_ENDPOINT_RANGES; i++) cut(k->own[i].low, k->own[i].high, low, &end, &resume);
+        for (unsigned i = 0; i < GM_ENDPOINT_RANGES; i++) gm_range_cut(k->own[i].low, k->own[i].high, low, &end, &resume);
         if (low < end && m->rights[3] == 'p') each_written(pagemap, low, end, memory, k);
         else if (low < end) memory(k, low, end);
         low = resume;

@@ -128,7 +128,6 @@ TEST_LIMIT(a_child_of_the_programs_own_amid_a_marking, 60) {
     keep(48 * MIB);
     uint64_t live = stats().heap_objects;
     pid_t marks = marker_stopped();
-    if (!expect(marks > 0)) return;
     uint64_t lost = stats().heap_objects - live;
     pid_t child = fork();
     if (child == 0) {
